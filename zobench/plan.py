@@ -1,0 +1,312 @@
+"""Flags or a suite -> list[Job], and the two hashes by which a job is known: `cell` (in spec) and `provenance` (here).
+
+Standard library only. Where data lies and what it hashes to is handed in, because finding out may need the network.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from zobench import registry
+from zobench.registry import PACKAGE, Entry
+from zobench.spec import DTYPE_ALIASES, DTYPES, Budget, Job, UsageError, canonical, sha256
+
+VERSIONED = ("torch", "transformers", "numba")
+SEED_LIMIT = 2**32
+ADAPTERS = {"none": {}, "lora": {"r": 8, "alpha": 16}}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, before it is multiplied out. Each text is what a user would type."""
+
+    tasks: Sequence[str]
+    optimizers: Sequence[str]
+    model: str | None = None
+    revision: str | None = None
+    adapter: str = "none"
+    dtype: str | None = None  # float32, and float64 on a regression
+    seeds: str = "0"
+    data_seed: int = 0
+    budget: str | None = None  # the task's
+    batch_size: int | None = None  # the task's
+    schedule: str = "constant"
+    evaluations: int = 5
+    score: str = "test"
+    data_dir: str | None = None
+
+
+def seeds(text: str) -> list[int]:
+    """`0` -> [0]; a count `3` -> [0, 1, 2]; a range `0-4`; a list `13,21,42`."""
+    try:
+        if "," in text:
+            values = [int(part) for part in text.split(",") if part.strip()]
+        elif "-" in text.strip():
+            low, high = (int(part) for part in text.split("-"))
+            values = list(range(low, high + 1))
+        else:
+            values = list(range(int(text))) or [0]
+    except ValueError:
+        values = []
+    if not values or not all(0 <= s < SEED_LIMIT for s in values):
+        raise UsageError(
+            f"seeds {text!r}: write a count (3), a range (0-4) or a list (13,21,42) of numbers below 2**32"
+        )
+    return list(dict.fromkeys(values))
+
+
+def jobs(request: Request, fingerprint: Callable[[Entry, str | None], str]) -> list[Job]:
+    """Every combination of the request, in the order task, optimizer, seed. Grids ([lr=[1e-6,1e-7]]) are multiplied out.
+
+    fingerprint(entry, data_dir) names the data of a task; it may raise EnvironmentUnmet.
+    """
+    if not request.tasks or not request.optimizers:
+        raise UsageError("name at least one task (-t) and one optimizer (-O); `zobench list` shows them")
+    names = list(itertools.chain.from_iterable(_grid(text) for text in request.tasks))
+    optimizers = list(itertools.chain.from_iterable(_grid(text) for text in request.optimizers))
+    planned = []
+    for (task, task_given), (optimizer, given) in itertools.product(names, optimizers):
+        planned += _cells(
+            request, registry.find("task", task), task_given, registry.find("optimizer", optimizer), given, fingerprint
+        )
+    return planned
+
+
+def _grid(text: str) -> list[tuple[str, dict[str, Any]]]:
+    name, options = registry.parse(text)
+    lists = [value if isinstance(value, list) else [value] for value in options.values()]
+    return [(name, dict(zip(options, values, strict=True))) for values in itertools.product(*lists)]
+
+
+def _cells(
+    request: Request,
+    task: Entry,
+    task_given: Mapping[str, Any],
+    optimizer: Entry,
+    given: Mapping[str, Any],
+    fingerprint: Callable[[Entry, str | None], str],
+) -> list[Job]:
+    info = task.info
+    task_options = registry.resolve(task, task_given)
+    options = registry.resolve(optimizer, given)
+    if "lr" in options and "lr" not in given and optimizer.info.get("family") in info.get("rates", ()):
+        options["lr"] = "task"  # the task publishes the rate of this family; the run resolves it
+    _check_model(request, task)
+    dtype = _dtype(request, info, task_options)
+    if request.data_seed < 0 or request.data_seed >= SEED_LIMIT:
+        raise UsageError(f"data seed {request.data_seed}: must lie in [0, 2**32)")
+    batch = info.get("batch_size", 16) if request.batch_size is None else request.batch_size
+    for name, value in (("batch size", batch), ("evaluations", request.evaluations)):
+        if value < 1:
+            raise UsageError(f"{name} {value}: must be at least 1")
+    job = Job(
+        task=task.name if task.builtin else f"file:{task.name}",
+        task_version=info.get("version", 1),
+        task_options=task_options,
+        optimizer=optimizer.name if optimizer.builtin else f"file:{optimizer.name}",
+        optimizer_options=options,
+        model=request.model,
+        revision=request.revision,
+        adapter=adapter(request.adapter),
+        dtype=dtype,
+        seed=0,
+        data_seed=request.data_seed,
+        budget=Budget.parse(request.budget or info.get("budget", "small")),
+        batch_size=batch,
+        schedule=_choice("schedule", request.schedule, ("constant", "linear")),
+        evaluations=request.evaluations,
+        score=_choice("score", request.score, ("test", "validation")),
+        data=fingerprint(task, request.data_dir) if "hub" in info else "generated",
+        task_path=None if task.builtin else str(task.path),
+        optimizer_path=None if optimizer.builtin else str(optimizer.path),
+        data_dir=request.data_dir,
+    )
+    return [replace(job, seed=seed) for seed in seeds(request.seeds)]
+
+
+def adapter(text: str) -> str:
+    """The canonical text of an adapter: `lora` -> `lora[alpha=16,r=8]`."""
+    name, given = registry.parse(text)
+    if name not in ADAPTERS:
+        raise UsageError(
+            f"unknown adapter {name!r}{registry.did_you_mean(name, ADAPTERS)} (adapters: {', '.join(ADAPTERS)})"
+        )
+    unknown = set(given) - set(ADAPTERS[name])
+    if unknown:
+        raise UsageError(
+            f"adapter {name} has no option {', '.join(unknown)} (options: {', '.join(ADAPTERS[name]) or 'none'})"
+        )
+    for key, value in given.items():
+        if not isinstance(value, int) or value < 1:
+            raise UsageError(f"adapter {name}: {key} must be a whole number of at least 1, not {value!r}")
+    options = ADAPTERS[name] | given
+    return name + (f"[{','.join(f'{k}={options[k]}' for k in sorted(options))}]" if options else "")
+
+
+def _check_model(request: Request, task: Entry) -> None:
+    if "model" in task.info.get("needs", ()):
+        if request.model is None:
+            raise UsageError(
+                f"task {task.name} needs a model: -m HUB_ID, a local directory, or random:opt-nano to try it out"
+            )
+    elif request.model is not None:
+        raise UsageError(f"task {task.name} brings its own model; leave -m out")
+    elif adapter(request.adapter) != "none":
+        raise UsageError(f"task {task.name} has no language model to adapt; leave --adapter out")
+
+
+def _dtype(request: Request, info: Mapping[str, Any], task_options: Mapping[str, Any]) -> str:
+    """The precision of the weights; a regression has its own option for it."""
+    precision = task_options.get("precision")
+    if precision == "auto":  # double, but single at the scale that is meant for a GPU
+        precision = "float32" if task_options.get("scale") == "large" else "float64"
+    asked = DTYPE_ALIASES.get(request.dtype or "", request.dtype)
+    if asked is not None and asked not in DTYPES:
+        raise UsageError(f"dtype {request.dtype!r}: choose from {', '.join([*DTYPE_ALIASES, *DTYPES])}")
+    if precision is not None:
+        if asked is not None and asked != precision:
+            raise UsageError(f"this task computes in {precision}; ask for another with TASK[precision={asked}]")
+        return precision
+    if asked == "float64" and "model" in info.get("needs", ()):
+        raise UsageError("dtype float64 is for the regressions; language models take float32, bfloat16 or float16")
+    return asked or "float32"
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise UsageError(f"{name} {value!r}: choose {' or '.join(allowed)}")
+    return value
+
+
+# --- suites ---
+
+
+def suites_folder() -> Path:
+    return PACKAGE / "suites"
+
+
+def suite(name: str) -> list[Request]:
+    """The requests of a suite: a name from zobench/suites or a path to a TOML file.
+
+    A suite has one or more [[run]] tables whose keys are the fields of `Request`.
+    """
+    path = Path(name).expanduser() if name.endswith(".toml") else suites_folder() / f"{name}.toml"
+    if not path.is_file():
+        known = sorted(p.stem for p in suites_folder().glob("*.toml"))
+        raise UsageError(f"unknown suite {name!r}{registry.did_you_mean(name, known)} (suites: {', '.join(known)})")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"suite {path}: {error}") from None
+    allowed = {f.name for f in fields(Request)}
+    for run in table.get("run", []):
+        for key in run:
+            if key not in allowed:
+                raise UsageError(f"suite {path}: unknown key {key!r}{registry.did_you_mean(key, allowed)}")
+    if not table.get("run"):
+        raise UsageError(f"suite {path}: has no [[run]] table")
+    return [Request(**run) for run in table["run"]]
+
+
+# --- provenance ---
+
+
+def provenance(job: Job) -> str:
+    """sha256 over what makes the numbers: the syntax trees, without docstrings, of the task file, the optimizer file, the
+    loop and every project module they import, and the versions of torch, transformers and numba.
+    """
+    task = registry.find("task", job.task_path or job.task)
+    optimizer = registry.find("optimizer", job.optimizer_path or job.optimizer)
+    files = _closure((task.path, optimizer.path)) | {PACKAGE / "run.py", PACKAGE / "meters.py"}
+    trees = {_label(path): _tree(path) for path in files}
+    return sha256(canonical({"trees": trees, "versions": versions()}))
+
+
+def versions() -> dict[str, str]:
+    """Installed versions, read without importing; a missing package is the empty string."""
+    found = {}
+    for name in VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def _label(path: Path) -> str:
+    """The module's place in the project; a user's own file is known by its content alone."""
+    try:
+        return str(path.resolve().relative_to(PACKAGE))
+    except ValueError:
+        return path.name
+
+
+@cache
+def _tree(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        ):
+            first = body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = body[1:]  # type: ignore[attr-defined]
+    return sha256(ast.dump(tree))
+
+
+def _closure(roots: Iterable[Path]) -> set[Path]:
+    """The project files that `roots` import, directly or not, wherever in the file the import stands."""
+    waiting, seen = list(roots), set()
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        waiting += _imports(path)
+    return seen
+
+
+@cache
+def _imports(path: Path) -> tuple[Path, ...]:
+    named: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            named += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            named += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(file for name in named if (file := _file(name)) is not None)
+
+
+def _file(module: str) -> Path | None:
+    parts = module.split(".")
+    if parts[0] != "zobench":
+        return None
+    path = PACKAGE.joinpath(*parts[1:])
+    if path.with_suffix(".py").is_file():
+        return path.with_suffix(".py")
+    return path / "__init__.py" if len(parts) > 1 and (path / "__init__.py").is_file() else None
+
+
+def duration(text: str) -> float:
+    """Seconds of `90`, `90s`, `30m`, `2h`, `1d`."""
+    return Budget.parse(f"time={text}").amount
+
+
+def default_store() -> Path:
+    return Path(os.environ.get("ZOBENCH_STORE", "zobench-runs"))

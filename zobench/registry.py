@@ -1,0 +1,241 @@
+"""Names -> files: the folder listing is the registry. Nothing is imported to list; `ast` reads the literals.
+
+`entries("optimizer")` lists zobench/optimizers, `entries("task")` the tasks folder beside the package (or inside an
+installed one). A path ending in .py works in place of a name.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from zobench.spec import SPEC, UsageError
+
+PACKAGE = Path(__file__).resolve().parent
+ENGINE_OPTIONS = ("params", "seed", "mode", "setting", "self")  # given by the run, not by the user
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a file says about itself, read without importing it."""
+
+    kind: str  # task | optimizer
+    name: str
+    path: Path
+    builtin: bool
+    doc: str = ""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)  # name -> literal default
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        return tuple(self.info.get("aliases", ()))
+
+
+def tasks_folder() -> Path:
+    """`tasks/` beside the package in a checkout, inside it in an installed wheel."""
+    beside = PACKAGE.parent / "tasks"
+    return beside if (beside / "softmax_l2.py").exists() else PACKAGE / "tasks"
+
+
+FOLDERS = {"optimizer": lambda: PACKAGE / "optimizers", "task": tasks_folder}
+
+
+@cache
+def entries(kind: str) -> dict[str, Entry]:
+    """name -> entry of every file in the folder, in alphabetical order."""
+    found = [_read(kind, path, builtin=True) for path in sorted(FOLDERS[kind]().glob("[!_]*.py"))]
+    return {entry.name: entry for entry in found}
+
+
+def find(kind: str, name: str) -> Entry:
+    """The entry called `name` (or an alias, or a path to a .py file); an unknown name is a UsageError with advice."""
+    if name.endswith(".py"):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise UsageError(f"{kind} file {name!r} does not exist")
+        return _read(kind, path.resolve(), builtin=False)
+    known = entries(kind)
+    spellings = {_plain(n): e for e in known.values() for n in (*e.aliases, e.name)}
+    entry = known.get(name) or spellings.get(_plain(name))
+    if entry is None:
+        raise UsageError(
+            f"unknown {kind} {name!r}{did_you_mean(_plain(name), spellings)}; `zobench list {kind}s` shows all"
+        )
+    return entry
+
+
+def did_you_mean(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """`mezo[lr=1e-6,law=rademacher]` -> ("mezo", {"lr": 1e-6, "law": "rademacher"}); a list value is a grid."""
+    match = SPEC.match(text)
+    if match is None:
+        raise UsageError(f"cannot read {text!r}; write NAME or NAME[option=value,option=value]")
+    options: dict[str, Any] = {}
+    for part in split(match["options"] or ""):
+        key, separator, value = part.partition("=")
+        if not separator or not key.strip():
+            raise UsageError(f"cannot read {part!r} in {text!r}; write option=value")
+        options[key.strip().replace("-", "_")] = _literal(value.strip())
+    return match["name"], options
+
+
+def resolve(entry: Entry, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of the entry, defaults filled in; unknown names, wrong types and forbidden values are UsageErrors."""
+    for key in given:
+        if key not in entry.options:
+            known = ", ".join(entry.options) or "none"
+            raise UsageError(
+                f"{entry.kind} {entry.name} has no option {key!r}{did_you_mean(key, entry.options)} (options: {known})"
+            )
+    values = {key: _convert(entry, key, given.get(key, default), default) for key, default in entry.options.items()}
+    for key in given:
+        _check(entry, key, values[key])
+    return values
+
+
+def label(entry: Entry, options: Mapping[str, Any]) -> str:
+    """`sst2[num_train=500]`: the name with the options that differ from their defaults."""
+    changed = [f"{k}={v}" for k, v in sorted(options.items()) if v != entry.options.get(k)]
+    return entry.name + (f"[{','.join(changed)}]" if changed else "")
+
+
+def load(entry: Entry) -> ModuleType:
+    """Import the entry's file."""
+    if entry.builtin and entry.kind == "optimizer":
+        return importlib.import_module(f"zobench.optimizers.{entry.path.stem}")
+    name = f"zobench_{entry.kind}_{entry.path.stem}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__file__ == str(entry.path):
+        return loaded
+    found = importlib.util.spec_from_file_location(name, entry.path)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise UsageError(
+            f"{entry.kind} file {entry.path.name} fails on import: {type(error).__name__}: {error}"
+        ) from error
+    return module
+
+
+def optimizer_class(entry: Entry) -> type:
+    """The class that the file's __all__ names first."""
+    module = load(entry)
+    return getattr(module, module.__all__[0])
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def split(text: str) -> list[str]:
+    """Split at the commas outside brackets."""
+    parts, depth, begin = [], 0, 0
+    for i, character in enumerate(text):
+        depth += (character in "[(") - (character in "])")
+        if character == "," and depth == 0:
+            parts.append(text[begin:i])
+            begin = i + 1
+    return [part for part in (*parts, text[begin:]) if part.strip()]
+
+
+def _literal(text: str) -> Any:
+    if text.startswith("[") and text.endswith("]"):
+        return [_literal(part.strip()) for part in split(text[1:-1])]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+
+
+def _convert(entry: Entry, key: str, value: Any, default: Any) -> Any:
+    """Ints pass for floats and whole floats for ints; everything else must be of the default's type."""
+    if value is None or default is None or type(value) is type(default):
+        return value
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(default, int) and not isinstance(default, bool) and isinstance(value, float) and value == int(value):
+        return int(value)
+    raise UsageError(f"{entry.kind} {entry.name}: {key} must be {_a(type(default))}, not {value!r}")
+
+
+def _a(kind: type) -> str:
+    return {float: "a number", int: "a whole number", bool: "true or false", str: "a word"}.get(kind, kind.__name__)
+
+
+def _check(entry: Entry, key: str, value: Any) -> None:
+    limit = entry.info.get("limits", {}).get(key)
+    if limit and isinstance(value, (int, float)):
+        bound = float(limit.lstrip("<>="))
+        holds = {">=": value >= bound, ">": value > bound, "<=": value <= bound, "<": value < bound}
+        operator = limit.rstrip("0123456789.e-+")
+        if not holds[operator] or value in (float("inf"), float("-inf")):
+            raise UsageError(f"{entry.kind} {entry.name}: {key} must be {operator} {bound:g}, not {value!r}")
+    choices = entry.info.get("choices", {}).get(key)
+    if choices and value not in choices:
+        raise UsageError(
+            f"{entry.kind} {entry.name}: {key} must be one of {', '.join(map(str, choices))}, not {value!r}"
+            + did_you_mean(str(value), map(str, choices))
+        )
+
+
+def _read(kind: str, path: Path, builtin: bool) -> Entry:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise UsageError(f"{kind} file {path}: {error}") from None
+    name = path.stem.replace("_", "-") if kind == "optimizer" else path.stem
+    info, options = {}, None
+    exported: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            if node.targets[0].id == "INFO":
+                info = _value(node.value, path)
+            elif node.targets[0].id == "__all__":
+                exported = ast.literal_eval(node.value)
+    for node in tree.body:
+        if kind == "task" and isinstance(node, ast.FunctionDef) and node.name == "build":
+            options = _defaults(node, path)
+        if kind == "optimizer" and isinstance(node, ast.ClassDef) and node.name in exported[:1]:
+            starts = [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"]
+            options = _defaults(starts[0], path) if starts else {}
+    if options is None:
+        need = "a function build(setting, ...)" if kind == "task" else "a class named first in __all__"
+        raise UsageError(f"{kind} file {path.name} needs {need}; see CONTRIBUTING.md")
+    doc = (ast.get_docstring(tree) or "").strip()
+    return Entry(kind, name if builtin else path.stem, path, builtin, doc, info, options)
+
+
+def _defaults(function: ast.FunctionDef, path: Path) -> dict[str, Any]:
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    pairs = [*zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True)]
+    pairs += [(a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None]
+    return {a.arg: _value(d, path) for a, d in pairs if a.arg not in ENGINE_OPTIONS}
+
+
+def _value(node: ast.expr, path: Path) -> Any:
+    """A literal, or a `dict(...)` call of literals."""
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "dict" and not node.args:
+        return {k.arg: _value(k.value, path) for k in node.keywords if k.arg}
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise UsageError(f"{path.name}, line {node.lineno}: INFO and option defaults must be literals") from None
