@@ -1,0 +1,264 @@
+"""The fast kernels on CPU: `out = base + sum of c z`, z drawn and used block by block while it is in cache (numba).
+
+Same bits as `philox.py`. Two things keep the loops vectorised, and both are easy to lose: the words and the normals of a
+block live in small local arrays that are filled by one loop and read by the next, and no loop has a branch in it.
+Kernels release the GIL; `parallel` splits the blocks over a thread pool of our own, asleep when idle, because a second
+OpenMP pool beside torch's costs up to a factor of two.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numba
+import numpy as np
+import torch
+from numba import float32, float64, int32, types, uint32, uint64
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from zobench.core import philox as reference
+
+M0, M1 = np.uint32(reference.MULTIPLIERS[0]), np.uint32(reference.MULTIPLIERS[1])
+W0, W1 = np.uint32(reference.WEYL[0]), np.uint32(reference.WEYL[1])
+C7, C6, C5, C4, C3, C2, C1, C0 = (np.float32(c) for c in reference.CENTRAL)
+T7, T6, T5, T4, T3, T2, T1, T0 = (np.float32(c) for c in reference.TAIL)
+L6, L5, L4, L3, L2, L1, L0 = (np.float32(c) for c in reference.LOG)
+MINUS_LN2 = np.float32(reference.MINUS_LN2)
+SQRT_HALF_BITS = np.int32(reference.SQRT_HALF_BITS)
+SCALE24, ONE, THREE, FIVE, MIDDLE = (np.float32(v) for v in (2.0**-24, 1.0, 3.0, 5.0, 2.5))
+
+LAWS = {"gaussian": 0, "rademacher": 1}
+DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+SMALL = 8  # blocks; below this a hand-over to the pool costs more than it saves
+
+jit = numba.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
+
+
+@intrinsic
+def _array_at(typingctx, address, size, like):
+    """A one-dimensional array over foreign memory, typed like `like`: one launch can serve a list of tensors."""
+    array = types.Array(like.dtype, 1, "C")
+
+    def codegen(context, builder, signature, arguments):
+        made = context.make_array(array)(context, builder)
+        item = context.get_abi_sizeof(context.get_data_type(array.dtype))
+        pointer = builder.inttoptr(arguments[0], made.data.type)
+        made.data = pointer
+        made.parent = cgutils.get_null_value(made.parent.type)
+        made.meminfo = cgutils.get_null_value(made.meminfo.type)  # borrowed: the tensor stays the owner
+        made.itemsize = context.get_constant(types.intp, item)
+        made.nitems = arguments[1]
+        made.shape = cgutils.pack_array(builder, [arguments[1]])
+        made.strides = cgutils.pack_array(builder, [context.get_constant(types.intp, item)])
+        return made._getvalue()
+
+    return array(types.int64, types.int64, like), codegen
+
+
+@intrinsic
+def _bits_of(typingctx, x):
+    """int32 with the bits of a float32."""
+    return types.int32(types.float32), lambda c, b, s, a: b.bitcast(a[0], c.get_value_type(types.int32))
+
+
+@intrinsic
+def _float_of(typingctx, x):
+    """float32 with the bits of an int32."""
+    return types.float32(types.int32), lambda c, b, s, a: b.bitcast(a[0], c.get_value_type(types.float32))
+
+
+@jit
+def _words(block, lane0, lane1, draw, seed, tensor, stream, out):
+    """out (4096,) uint32: the words of one block that come from lanes lane0 .. lane1."""
+    # views that begin at zero: numba guards an index that might be negative, and the guard costs the vectorisation
+    out0, out1, out2, out3 = out[lane0:], out[lane0 + 1024 :], out[lane0 + 2048 :], out[lane0 + 3072 :]
+    first = uint32(block * 1024 + lane0)
+    for lane in range(lane1 - lane0):
+        x0, x1, x2, x3 = uint32(first + uint32(lane)), uint32(tensor), uint32(stream), uint32(0)
+        k0, k1 = uint32(draw), uint32(seed)
+        for _ in range(10):
+            p0, p1 = uint64(x0) * uint64(M0), uint64(x2) * uint64(M1)
+            x0, x1 = uint32(uint32(p1 >> uint64(32)) ^ x1 ^ k0), uint32(p1)
+            x2, x3 = uint32(uint32(p0 >> uint64(32)) ^ x3 ^ k1), uint32(p0)
+            k0, k1 = uint32(k0 + W0), uint32(k1 + W1)
+        out0[lane], out1[lane], out2[lane], out3[lane] = x0, x1, x2, x3
+
+
+@jit
+def _words_between(block, j0, j1, draw, seed, tensor, stream, out):
+    """The words j0 .. j1 of a block, computing no lane that none of them needs."""
+    if j1 - j0 >= 1024:
+        _words(block, 0, 1024, draw, seed, tensor, stream, out)
+        return
+    lane0, lane1 = j0 & 1023, ((j1 - 1) & 1023) + 1
+    if lane0 < lane1:
+        _words(block, lane0, lane1, draw, seed, tensor, stream, out)
+    else:
+        _words(block, lane0, 1024, draw, seed, tensor, stream, out)
+        _words(block, 0, lane1, draw, seed, tensor, stream, out)
+
+
+@jit
+def _normals(words, n, out):
+    """out[:n] = the standard normals of words[:n], operation for operation as in philox.normal_from_words."""
+    for j in range(n):
+        u = float32(int32(2 * (int32(words[j]) >> int32(8)) + 1)) * SCALE24
+        magnitude = abs(u)
+        bits = _bits_of((ONE - magnitude) * (ONE + magnitude))
+        exponent = int32(int32(bits - SQRT_HALF_BITS) >> int32(23))
+        f = _float_of(int32(bits - int32(exponent << int32(23)))) - ONE
+        f2 = f * f
+        log = (L6 * f2 + (L5 * f + L4)) * (f2 * f2) + ((L3 * f + L2) * f2 + (L1 * f + L0))
+        w = float32(exponent) * MINUS_LN2 + f * log
+        central = w < FIVE
+        v = w - MIDDLE if central else np.sqrt(w) - THREE
+        v2 = v * v
+        p3 = (C7 if central else T7) * v + (C6 if central else T6)
+        p2 = (C5 if central else T5) * v + (C4 if central else T4)
+        p1 = (C3 if central else T3) * v + (C2 if central else T2)
+        p0 = (C1 if central else T1) * v + (C0 if central else T0)
+        out[j] = u * ((p3 * v2 + p2) * (v2 * v2) + (p1 * v2 + p0))
+
+
+@jit
+def _signs(words, bit, n, out):
+    """out[:n] = +1 where the bit is 0, -1 where it is 1: the bit moved to the sign of 1.0."""
+    shift = uint32(31 - bit)
+    for j in range(n):
+        out[j] = _float_of(int32(uint32(0x3F800000) | (uint32(words[j] << shift) & uint32(0x80000000))))
+
+
+@jit
+def _draw(law, block, j0, j1, draw, seed, tensor, stream, words, cached, z):
+    """z[:j1 - j0] = elements j0 .. j1 of the 4,096 numbered `block`; returns which block of words is now in `words`."""
+    if law == 0:
+        _words_between(block, j0, j1, draw, seed, tensor, stream, words)
+        _normals(words[j0:], j1 - j0, z)
+        return -1
+    if cached != block >> 5:
+        _words_between(block >> 5, j0 if j1 - j0 < 4096 else 0, j1, draw, seed, tensor, stream, words)
+    _signs(words[j0:], block & 31, j1 - j0, z)
+    return block >> 5 if j1 - j0 == 4096 else -1
+
+
+@jit
+def _to_bfloat16(x):
+    bits = uint32(_bits_of(x))
+    rounded = uint32(bits + uint32(0x7FFF) + ((bits >> uint32(16)) & uint32(1))) >> uint32(16)
+    return np.uint16(rounded if x == x else uint32(0x7FC0))
+
+
+@jit
+def _from_float16(h):
+    magnitude = uint32(h & uint32(0x7FFF)) << uint32(13)
+    exponent = magnitude & uint32(0x0F800000)
+    normal = uint32(magnitude + uint32(0x38000000))  # exponent bias 15 -> 127
+    value = _float_of(int32(normal))
+    special = _float_of(int32(normal + uint32(0x38000000)))  # infinity and NaN
+    subnormal = _float_of(int32(normal + uint32(0x00800000))) - _float_of(int32(0x38800000))
+    value = special if exponent == uint32(0x0F800000) else (subnormal if exponent == uint32(0) else value)
+    return _float_of(int32(uint32(_bits_of(value)) | (uint32(h & uint32(0x8000)) << uint32(16))))
+
+
+@jit
+def _to_float16(x):
+    bits = uint32(_bits_of(x))
+    sign = (bits & uint32(0x80000000)) >> uint32(16)
+    magnitude = bits & uint32(0x7FFFFFFF)
+    odd = (magnitude >> uint32(13)) & uint32(1)
+    normal = uint32(magnitude + uint32(0xC8000FFF) + odd) >> uint32(13)  # round to nearest even
+    small = uint32(_bits_of(_float_of(int32(magnitude)) + float32(0.5))) - uint32(0x3F000000)
+    huge = uint32(0x7E00) if magnitude > uint32(0x7F800000) else uint32(0x7C00)
+    value = small if magnitude < uint32(0x38800000) else normal
+    value = huge if magnitude >= uint32(0x47800000) else value
+    return np.uint16(value | sign)
+
+
+@jit
+def _combine(dtype, base, out, size, offset, tensor, start, laws, draws, seeds, streams, coefs, lo, hi):
+    """Blocks lo .. hi of a list of tensors: out = base + sum_k coefs[t, k] z_k, one rounding at the write.
+
+    base, out: addresses; size, offset: elements, and where the first lies in its tensor; start: first block of each.
+    """
+    terms = len(laws)
+    words, cached = np.empty((terms, 4096), np.uint32), np.full(terms, -1, np.int64)
+    z, acc, acc64 = np.empty(4096, np.float32), np.empty(4096, np.float32), np.empty(4096, np.float64)
+    like16, like32, like64 = np.empty(0, np.uint16), np.empty(0, np.float32), np.empty(0, np.float64)
+    t = np.searchsorted(start, lo, side="right") - 1
+    for number in range(lo, hi):
+        while number >= start[t + 1]:
+            t += 1
+            cached[:] = -1
+        block = offset[t] // 4096 + number - start[t]
+        j0 = max(offset[t] - block * 4096, 0)
+        j1 = min(offset[t] + size[t] - block * 4096, 4096)
+        n = j1 - j0
+        for k in range(terms):
+            cached[k] = _draw(laws[k], block, j0, j1, draws[k], seeds[k], tensor[t], streams[k], words[k], cached[k], z)
+            c32, c64 = float32(coefs[t, k]), coefs[t, k]
+            if dtype == 1:
+                if k == 0:
+                    for j in range(n):
+                        acc64[j] = c64 * float64(z[j])
+                else:
+                    for j in range(n):
+                        acc64[j] = acc64[j] + c64 * float64(z[j])
+            elif k == 0:
+                for j in range(n):
+                    acc[j] = c32 * z[j]
+            else:
+                for j in range(n):
+                    acc[j] = acc[j] + c32 * z[j]
+        item = 4 if dtype == 0 else (8 if dtype == 1 else 2)
+        at = (block * 4096 + j0 - offset[t]) * item
+        if dtype == 0:
+            b32, o32 = _array_at(base[t] + at, n, like32), _array_at(out[t] + at, n, like32)
+            for j in range(n):
+                o32[j] = b32[j] + acc[j]
+        elif dtype == 1:
+            b64, o64 = _array_at(base[t] + at, n, like64), _array_at(out[t] + at, n, like64)
+            for j in range(n):
+                o64[j] = b64[j] + acc64[j]
+        else:
+            b16, o16 = _array_at(base[t] + at, n, like16), _array_at(out[t] + at, n, like16)
+            if dtype == 2:
+                for j in range(n):
+                    o16[j] = _to_bfloat16(_float_of(int32(uint32(b16[j]) << uint32(16))) + acc[j])
+            else:
+                for j in range(n):
+                    o16[j] = _to_float16(_from_float16(b16[j]) + acc[j])
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="zobench-kernel")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+
+
+def combine(dtype: torch.dtype, base, out, size, offset, tensor, laws, draws, seeds, streams, coefs) -> None:
+    """Run `_combine` over all blocks of the listed pieces, on as many threads as torch uses.
+
+    base, out (T,) int64 addresses; size, offset, tensor (T,) int64; laws, draws, seeds, streams (K,) int64; coefs (T, K).
+    """
+    first, last = offset // 4096, (offset + size + 4095) // 4096
+    start = np.concatenate([[0], np.cumsum(last - first)])
+    blocks, threads = int(start[-1]), torch.get_num_threads()
+    fixed = (DTYPES[dtype], base, out, size, offset, tensor, start, laws, draws, seeds, streams, coefs)
+    if blocks <= SMALL or threads == 1:
+        _combine(*fixed, 0, blocks)
+        return
+    edges = [blocks * i // threads for i in range(threads + 1)]
+    waiting = [
+        _pool(threads - 1).submit(_combine, *fixed, lo, hi) for lo, hi in zip(edges[1:], edges[2:], strict=False)
+    ]
+    try:
+        _combine(*fixed, 0, edges[1])
+    finally:
+        for future in waiting:  # the buffers must outlive every writer, also when this thread is interrupted
+            future.result()

@@ -1,0 +1,322 @@
+"""Probe mode `stream`: while a module runs, its parameters point at a buffer that holds w + c z.
+
+The weights are never written, and beside them there is one buffer of the size of the largest window. A *window* is the
+time during which a module runs; a parameter is perturbed in the windows of its owners: the module that holds it, and any
+other that was seen to read it. Large tables need no buffer: embedding rows are perturbed as they are looked up, large
+linear layers in tiles of output rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+from zobench.core.perturb import Direction, perturb, perturb_rows
+from zobench.core.philox import BLOCK
+
+TILE = 16 << 20  # bytes; linear layers above are perturbed in tiles of output rows of about this size
+ALIGN = 64
+METADATA = frozenset(
+    "shape dtype device layout ndim requires_grad grad grad_fn is_leaf is_cuda is_cpu is_meta is_sparse is_quantized "
+    "is_mkldnn is_mps is_xpu itemsize nbytes names size dim numel nelement stride element_size storage_offset "
+    "is_contiguous is_floating_point is_complex is_nested untyped_storage data_ptr __hash__ __len__ _version "
+    "has_names get_device type_as _is_view is_inference is_set_to is_shared __repr__ __format__".split()
+)
+
+
+class Scratch:
+    """A stack of buffers with a bump pointer: a parent that owns parameters keeps its own while its children run."""
+
+    def __init__(self, device: torch.device):
+        self.device, self.top, self.high = device, 0, 0
+        self.segment = torch.empty(0, dtype=torch.uint8, device=device)
+        self.spilled: list[tuple[int, Tensor]] = []  # until the first closure has shown how much is needed
+
+    def take(self, like: Tensor) -> Tensor:
+        size = like.numel() * like.element_size()
+        begin, self.top = self.top, self.top + math.ceil(size / ALIGN) * ALIGN
+        self.high = max(self.high, self.top)
+        if self.top <= len(self.segment):
+            raw = self.segment[begin : begin + size]
+        else:
+            raw = torch.empty(size, dtype=torch.uint8, device=self.device)
+            self.spilled.append((begin, raw))
+        return raw.view(like.dtype).view(like.shape)
+
+    def release(self, top: int) -> None:
+        """Back to where the pointer stood when the window opened."""
+        self.top = top
+        while self.spilled and self.spilled[-1][0] >= top:
+            self.spilled.pop()
+
+    def settle(self) -> None:
+        """Between closures: one segment of the size that was needed."""
+        self.top = 0
+        self.spilled.clear()
+        if self.high > len(self.segment):
+            self.segment = torch.empty(0, dtype=torch.uint8, device=self.device)
+            self.segment = torch.empty(self.high, dtype=torch.uint8, device=self.device)
+
+    def holds(self, tensor: Tensor) -> bool:
+        storage = tensor.untyped_storage().data_ptr()
+        return storage == self.segment.data_ptr() or any(storage == raw.data_ptr() for _, raw in self.spilled)
+
+
+class LazyWeight(Tensor):
+    """A table seen through a window: reads perturb what they touch. Shares its storage with the unperturbed weights."""
+
+    window: tuple[int, Direction]
+
+    @staticmethod
+    def open(weight: Tensor, index: int, direction: Direction) -> LazyWeight:
+        lazy = torch.Tensor._make_subclass(LazyWeight, weight)
+        lazy.window = (index, direction)
+        return lazy
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        with torch._C.DisableTorchFunctionSubclass():
+            if _name(func) in METADATA:
+                return func(*args, **kwargs)
+            if func is F.embedding and _plain_lookup(args, kwargs):
+                return _lookup(*args[:2])
+            if func is F.linear and isinstance(_argument(args, kwargs, 1, "weight"), LazyWeight):
+                return _tiled_linear(
+                    _argument(args, kwargs, 0, "input"),
+                    _argument(args, kwargs, 1, "weight"),
+                    _argument(args, kwargs, 2, "bias"),
+                )
+            full = lambda t: t.materialise() if isinstance(t, LazyWeight) else t  # noqa: E731
+            return func(*tree_map(full, args), **tree_map(full, kwargs))
+
+    def plain(self) -> Tensor:
+        return self.as_subclass(Tensor)
+
+    def materialise(self) -> Tensor:
+        index, direction = self.window
+        out = torch.empty_like(self.plain())
+        perturb([self.plain()], [out], direction, index=[index])
+        return out
+
+
+def _argument(args: tuple, kwargs: dict, place: int, name: str) -> Any:
+    return args[place] if len(args) > place else kwargs.get(name)
+
+
+def _plain_lookup(args: tuple, kwargs: dict) -> bool:
+    """F.embedding(input, weight, padding_idx, max_norm, ...): max_norm would rewrite the table."""
+    return len(args) > 1 and isinstance(args[1], LazyWeight) and _argument(args, kwargs, 3, "max_norm") is None
+
+
+def _lookup(ids: Tensor, weight: LazyWeight) -> Tensor:
+    index, direction = weight.window
+    rows, place = ids.unique(return_inverse=True)
+    if not direction.fused:
+        return F.embedding(ids, weight.materialise())
+    return F.embedding(place, perturb_rows(weight.plain(), rows, direction, index))
+
+
+def _tiled_linear(x: Tensor, weight: LazyWeight, bias: Tensor | None) -> Tensor:
+    index, direction = weight.window
+    plain = weight.plain()
+    rows, width = plain.shape
+    step = BLOCK // math.gcd(width, BLOCK)  # tiles begin at whole blocks of the generator
+    tile = max(TILE // (width * plain.element_size()) // step * step, step)
+    buffer = torch.empty((min(tile, rows), width), dtype=plain.dtype, device=plain.device)
+    out = torch.empty((*x.shape[:-1], rows), dtype=torch.result_type(x, plain), device=plain.device)
+    for lo in range(0, rows, tile):
+        hi = min(lo + tile, rows)
+        perturb([plain[lo:hi]], [buffer[: hi - lo]], direction, index=[index], offset=[lo * width])
+        out[..., lo:hi] = F.linear(x, buffer[: hi - lo], None if bias is None else bias[lo:hi])
+    return out
+
+
+def _name(func: Any) -> str:
+    """The name of what was called; for a property, of the property."""
+    name = getattr(func, "__name__", "")
+    return getattr(getattr(func, "__self__", None), "__name__", name) if name in ("__get__", "__set__") else name
+
+
+class _Readers(TorchFunctionMode):
+    """Notes which parameters are read while no window shows them, and which module was running."""
+
+    def __init__(self, stream: Stream):
+        super().__init__()
+        self.stream, self.found = stream, set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if _name(func) not in METADATA and getattr(func, "__name__", "") != "__set__":
+            for leaf in tree_flatten((args, kwargs or {}))[0]:
+                if isinstance(leaf, nn.Parameter):
+                    self._note(leaf)
+        return func(*args, **(kwargs or {}))
+
+    def _note(self, parameter: nn.Parameter) -> None:
+        index = self.stream.index.get(id(parameter))
+        if index is not None and index not in self.stream.opened and self.stream.running:
+            self.found.add((self.stream.running[-1], index))
+
+
+class Stream:
+    """Evaluates a closure at w + direction without writing w. `tensors`: the trained parameters of `model`, numbered."""
+
+    def __init__(self, model: nn.Module, tensors: list[nn.Parameter]):
+        self.model, self.tensors = model, tensors
+        self.index = {id(p): i for i, p in enumerate(tensors)}
+        self.verified = False
+        self.scratch = Scratch(tensors[0].device)
+        self.owners: dict[nn.Module, list[tuple[nn.Module, str, int]]] = {}
+        for module in model.modules():
+            held = [(module, name, self.index[id(p)]) for name, p in _held(module) if id(p) in self.index]
+            if held:
+                self.owners[module] = held
+        self.opened: dict[int, int] = {}  # tensor -> how many open windows show it
+        self.running: list[nn.Module] = []
+        self.root_calls = 0
+
+    def value(self, direction: Direction, base: list[Tensor] | None, closure: Callable[[], Any]) -> Any:
+        """The closure's value at (base or w) + direction."""
+        if not self.verified:
+            return self._first_value(direction, base, closure)
+        return self._run(direction, base, closure)
+
+    def _first_value(self, direction: Direction, base: list[Tensor] | None, closure: Callable[[], Any]) -> Any:
+        """Prove that every read goes through a window: outside of them each parameter is a NaN without storage.
+
+        A module that reads a parameter it does not hold (torch's MultiheadAttention, a parent of a ParameterDict) becomes
+        an owner of it. Raises `Uncovered` where reads remain that no window can reach.
+        """
+        for _ in range(8):
+            readers = _Readers(self)
+            with readers:
+                value = self._run(direction, base, closure, sentinel=True)
+            if not readers.found:
+                if not math.isfinite(float(value)):
+                    raise Uncovered(value)
+                self.verified = True
+                return value
+            for module, index in readers.found:
+                self.owners.setdefault(module, []).append((module, "", index))
+        raise Uncovered(value)
+
+    def _run(self, direction: Direction, base: Any, closure: Callable[[], Any], sentinel: bool = False) -> Any:
+        windows = _Windows(self, direction, base, sentinel)
+        handles = []
+        try:
+            watched = self.model.modules() if sentinel else {self.model: None, **self.owners}
+            for module in watched:
+                handles.append(module.register_forward_pre_hook(windows.open, prepend=True))
+                handles.append(module.register_forward_hook(windows.close, always_call=True))
+            windows.hide()
+            return closure()
+        finally:
+            for handle in handles:
+                handle.remove()
+            windows.restore()
+            self.scratch.settle()
+
+
+class Uncovered(Exception):
+    """The first value was not finite, or a read could not be brought under a window; `value` is what came out."""
+
+    def __init__(self, value: Any):
+        super().__init__("a parameter is read outside every window")
+        self.value = value
+
+
+class _Windows:
+    """The state of one evaluation: what each parameter points at, and how to put everything back."""
+
+    def __init__(self, stream: Stream, direction: Direction, base: list[Tensor] | None, sentinel: bool):
+        self.stream, self.direction, self.sentinel = stream, direction, sentinel
+        self.originals = [p.data for p in stream.tensors]
+        self.base = self.originals if base is None else base
+        self.stack: list[tuple[nn.Module, int, list[tuple[nn.Module, str, int]]]] = []
+        stream.opened.clear()
+        stream.running.clear()
+        stream.root_calls = 0
+
+    def hide(self) -> None:
+        if self.sentinel:
+            for p, w in zip(self.stream.tensors, self.originals, strict=True):
+                p.data = torch.full((), math.nan, dtype=w.dtype, device=w.device).expand(w.shape)
+
+    def restore(self) -> None:
+        for module, _, shown in reversed(self.stack):
+            for place in shown:
+                self._hide_lazy(*place)
+        for p, w in zip(self.stream.tensors, self.originals, strict=True):
+            if p.data_ptr() != w.data_ptr() or p.stride() != w.stride():
+                p.data = w
+        self.stack.clear()
+        self.stream.opened.clear()
+        self.stream.running.clear()
+
+    def open(self, module: nn.Module, args: Any) -> None:
+        stream = self.stream
+        stream.running.append(module)
+        stream.root_calls += module is stream.model
+        top, shown, fill = stream.scratch.top, [], []
+        for holder, name, i in stream.owners.get(module, ()):
+            if i not in stream.opened:
+                if name and self._lazy(holder, name, i):
+                    holder._parameters[name] = LazyWeight.open(self.base[i], i, self.direction)  # type: ignore[assignment]
+                else:
+                    fill.append(i)
+            stream.opened[i] = stream.opened.get(i, 0) + 1
+            shown.append((holder, name, i))
+        if fill:
+            buffers = [stream.scratch.take(self.base[i]) for i in fill]
+            perturb([self.base[i] for i in fill], buffers, self.direction, index=fill)
+            for i, buffer in zip(fill, buffers, strict=True):
+                stream.tensors[i].data = buffer
+        self.stack.append((module, top, shown))
+
+    def close(self, module: nn.Module, args: Any, output: Any) -> Any:
+        if not self.stack or self.stack[-1][0] is not module:
+            return None  # the hook of a call whose opening failed
+        _, top, shown = self.stack.pop()
+        stream = self.stream
+        stream.running.pop()
+        for holder, name, i in shown:
+            stream.opened[i] -= 1
+            if not stream.opened[i]:
+                del stream.opened[i]
+                self._hide_lazy(holder, name, i)
+                w = self.originals[i]
+                hidden = (
+                    torch.full((), math.nan, dtype=w.dtype, device=w.device).expand(w.shape) if self.sentinel else w
+                )
+                stream.tensors[i].data = hidden
+        output = self._own(output) if shown else None
+        stream.scratch.release(top)
+        return output
+
+    def _own(self, output: Any) -> Any:
+        """An output that is a view of the buffer would change with the next window: give it memory of its own."""
+        aliased = lambda leaf: isinstance(leaf, Tensor) and self.stream.scratch.holds(leaf)  # noqa: E731
+        if not any(aliased(leaf) for leaf in tree_flatten(output)[0]):
+            return None
+        return tree_map(lambda leaf: leaf.clone() if aliased(leaf) else leaf, output)
+
+    def _lazy(self, holder: nn.Module, name: str, i: int) -> bool:
+        w = self.base[i]
+        table = isinstance(holder, nn.Embedding) and name == "weight"
+        large = isinstance(holder, nn.Linear) and name == "weight" and w.numel() * w.element_size() > TILE
+        return (table or large) and self.direction.fused and w.is_contiguous()
+
+    def _hide_lazy(self, holder: nn.Module, name: str, i: int) -> None:
+        if name and isinstance(holder._parameters.get(name), LazyWeight):
+            holder._parameters[name] = self.stream.tensors[i]
+
+
+def _held(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, p) for name, p in module._parameters.items() if p is not None]

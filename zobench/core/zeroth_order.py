@@ -1,0 +1,283 @@
+"""The base class of every zeroth-order optimizer: outside a torch.optim.Optimizer, inside a generator of probes.
+
+    def update(self):
+        z = self.draw()
+        plus, minus = yield self.at(self.eps * z), self.at(-self.eps * z)
+        ...
+        self.apply(z, lambda group: -group["lr"] * slope)
+        return (plus + minus) / 2
+
+`step` drives the generator. It alone knows how a probe is evaluated: live, read back from a trace, or for many seeds at
+once. Nothing in `update` touches a parameter except `apply` and `each`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zobench.core import philox
+from zobench.core.perturb import Direction, materialise, seeded, weights
+from zobench.core.probes import Evaluator, Probe
+from zobench.core.trace import FORMAT, Trace, digest, parameter_list
+
+Params = nn.Module | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
+Values = float | tuple[float, float]
+
+
+class Diverged(ArithmeticError):
+    """A loss, or a step computed from it, is not finite. The weights are as they were before the step."""
+
+
+class ZerothOrder(torch.optim.Optimizer):
+    """Optimizer whose steps are computed from loss values.
+
+    params: a module (its trainable parameters), or anything torch.optim takes. With a module, or after `attach(model)`,
+    probes run in mode `stream`; bare parameters are probed in place (float32) or in a copy.
+    defaults: the per-group options; must contain `lr`.
+    seed: names the run's directions, 0 <= seed < 2**32; default: torch's initial seed.
+    law: of the directions: gaussian or rademacher.
+    mode: auto | stream | copy | inplace.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        defaults: dict[str, Any],
+        *,
+        seed: int | None = None,
+        law: str = "gaussian",
+        mode: str = "auto",
+    ):
+        model = params if isinstance(params, nn.Module) else None
+        if model is not None:
+            params = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        for name, value in defaults.items():
+            if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must be a finite number >= 0, not {value}")
+        super().__init__(params, defaults)  # type: ignore[arg-type]
+        self.seed = int(torch.initial_seed() if seed is None else seed) & philox.MASK
+        self.law, self.draws, self.steps = law, 0, 0
+        seeded(law, 0, 0)  # an unknown law is an error now, not at the first step
+        self.trace: Trace | None = None
+        self.last_probe, self.last_write = Direction(), (Direction(), [0.0])  # what the fidelity meter looks at
+        self._groups_seen: list[dict[str, Any]] = []
+        self.driver: Driver = Live()
+        self.evaluator = Evaluator(self.tensors, model, mode)
+
+    # --- for subclasses
+
+    def update(self) -> Generator[Probe | Sequence[Probe], Any, float]:
+        """One step: yield probes (one, or several at once), receive their values, apply; return the loss to report."""
+        raise NotImplementedError  # pragma: no cover - the one method a subclass must write
+
+    def draw(self, law: str | None = None, stream: int = philox.DIRECTION) -> Direction:
+        """A fresh direction: numbers that name noise, no noise yet."""
+        self.draws += 1
+        return seeded(law or self.law, self.draws, self.seed, stream)
+
+    def at(
+        self,
+        direction: Direction,
+        base: Sequence[Tensor] | None = None,
+        batch: Any = None,
+        kind: str = "loss",
+    ) -> Probe:
+        """A probe at (base or the weights) + direction."""
+        return Probe(direction, base, batch, kind)
+
+    def apply(self, direction: Direction, scale: float | Callable[[dict[str, Any]], float] = 1.0) -> None:
+        """p += scale * direction in one write; `scale` may depend on the parameter group."""
+        scales = self._per_tensor(scale)
+        if not all(map(math.isfinite, scales)) or not all(math.isfinite(t.coefficient) for t in direction.terms):
+            raise Diverged(f"step {self.steps + 1}: the update is not finite")
+        self.last_write = (direction, scales)
+        offset = self.evaluator.take_offset()
+        if offset and len(set(scales)) == 1:
+            self.evaluator.move(direction * scales[0] - offset)  # restore and update in one write
+        else:
+            self.evaluator.move(-offset)
+            self.evaluator.move(direction, scales)
+
+    def each(self, fn: Callable[..., None], *directions: Direction) -> None:
+        """fn(p, *z, state, group) for each tensor in order, z in scratch: for updates that need the numbers themselves."""
+        self.evaluator.flush()
+        groups = [group for group in self.param_groups for _ in group["params"]]
+        for i, (p, group) in enumerate(zip(self.tensors, groups, strict=True)):
+            fn(p.data, *(materialise(d, p.data, i) for d in directions), self.state[p], group)
+
+    def decay(self) -> Direction:
+        """weight_decay * w, except on one-dimensional tensors (biases, norms) and, where the model is known, embeddings."""
+        exempt = self.evaluator.tables()
+        decays = lambda p: p.dim() > 1 and id(p) not in exempt  # noqa: E731
+        factors = [g.get("weight_decay", 0.0) if decays(p) else 0.0 for g in self.param_groups for p in g["params"]]
+        return weights().scaled(factors) if any(factors) else Direction()
+
+    def observe(self, metrics: Mapping[str, float]) -> None:
+        """Validation results, for methods that adapt to them; kept in the trace so that replay sees them too."""
+        if self.trace is not None:
+            self.trace.events.append([self.steps, "observe", dict(metrics)])
+
+    # --- the torch.optim side
+
+    @property
+    def tensors(self) -> list[nn.Parameter]:
+        """The trained parameters in order; a tensor's place is its number in the generator."""
+        return [p for group in self.param_groups for p in group["params"]]
+
+    def named(self) -> list[tuple[str, Tensor]]:
+        """(name, parameter) in order; unnamed parameters get their number."""
+        names = [n for g in self.param_groups for n in g.get("param_names", [None] * len(g["params"]))]
+        return [(name or str(i), p) for i, (name, p) in enumerate(zip(names, self.tensors, strict=True))]
+
+    def attach(self, model: nn.Module, mode: str = "auto") -> None:
+        """Tell the optimizer which module holds its parameters, so that probes can be evaluated as it runs."""
+        self.evaluator.flush()
+        self.evaluator = Evaluator(self.tensors, model, mode)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[..., Any]) -> float:  # type: ignore[override]
+        """One step. The closure returns the loss and is called once per probe; gradients are off inside.
+
+        Returns the loss that the method reports (nats). Raises Diverged, with the weights untouched, when it is not finite.
+        """
+        draws, sent = self.draws, []
+        self._record_groups()
+        generator = self.update()
+        try:
+            request = next(generator)
+            while True:
+                probes = [request] if isinstance(request, Probe) else list(request)
+                values = self.driver.values(self, probes, closure)
+                sent += values
+                self.last_probe = probes[0].direction
+                request = generator.send(values[0] if isinstance(request, Probe) else tuple(values))
+        except StopIteration as stop:
+            loss = stop.value
+        except BaseException:
+            self.draws = draws  # the step did not happen
+            self.evaluator.flush()
+            raise
+        self.evaluator.flush()
+        self.steps += 1
+        if self.trace is not None:
+            flat = [v for value in sent for v in (value if isinstance(value, tuple) else (value,))]
+            self.trace.values.extend(flat)
+            self.trace.counts.append(len(flat))
+        return loss
+
+    def record(self) -> Trace:
+        """Start a trace here and return it; it grows with every step."""
+        named = self.named()
+        header = {
+            "format": FORMAT,
+            "seed": self.seed,
+            "law": self.law,
+            "parameters": parameter_list(named),
+            "start": digest(named),
+        }
+        self.trace, self._groups_seen = Trace(header), []
+        return self.trace
+
+    def _record_groups(self) -> None:
+        """Note every group value that changed since the last step (a scheduler's lr, say)."""
+        if self.trace is None:
+            return
+        now = [{k: v for k, v in g.items() if k not in ("params", "param_names")} for g in self.param_groups]
+        before = self._groups_seen or [{} for _ in now]
+        for g, (old, new) in enumerate(zip(before, now, strict=True)):
+            for key, value in new.items():
+                if key not in old or old[key] != value:
+                    self.trace.events.append([self.steps, "group", g, key, json.loads(json.dumps(value, default=str))])
+        self._groups_seen = now
+
+    def _per_tensor(self, scale: float | Callable[[dict[str, Any]], float]) -> list[float]:
+        value = scale if callable(scale) else lambda group: scale
+        return [s for group in self.param_groups for s in [float(value(group))] * len(group["params"])]
+
+    def state_dict(self) -> dict[str, Any]:
+        own = {"seed": self.seed, "law": self.law, "draws": self.draws, "steps": self.steps}
+        return super().state_dict() | {"zeroth_order": own}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        own = state_dict["zeroth_order"]
+        super().load_state_dict({k: v for k, v in state_dict.items() if k != "zeroth_order"})
+        self.seed, self.law, self.draws, self.steps = own["seed"], own["law"], own["draws"], own["steps"]
+
+
+class Driver:
+    """Answers an optimizer's probes."""
+
+    def values(self, optimizer: ZerothOrder, probes: list[Probe], closure: Callable[..., Any]) -> list[Values]:
+        raise NotImplementedError  # pragma: no cover
+
+
+class Live(Driver):
+    """Evaluates them: one run, one process."""
+
+    def values(self, optimizer: ZerothOrder, probes: list[Probe], closure: Callable[..., Any]) -> list[Values]:
+        answers = [optimizer.evaluator.value(probe, closure) for probe in probes]
+        return [tuple(map(float, a)) if isinstance(a, tuple) else float(a) for a in answers]  # type: ignore[misc]
+
+
+class Replay(Driver):
+    """Reads them back from a trace: no closure is called, no forward pass is made."""
+
+    def __init__(self, trace: Trace):
+        self.trace, self.position = trace, 0
+
+    def values(self, optimizer: ZerothOrder, probes: list[Probe], closure: Callable[..., Any]) -> list[Values]:
+        answers: list[Values] = []
+        for probe in probes:
+            width = 2 if probe.kind == "jvp" else 1
+            chunk = self.trace.values[self.position : self.position + width]
+            if len(chunk) < width:
+                raise ValueError(f"the trace ends after {len(self.trace.values)} values; the optimizer asks for more")
+            if probe.kind == "grad":
+                raise ValueError("a step that uses gradients cannot be replayed from a trace")
+            answers.append(tuple(chunk) if width == 2 else chunk[0])  # type: ignore[arg-type]
+            self.position += width
+        return answers
+
+
+def replay(optimizer: ZerothOrder, trace: Trace, steps: int | None = None, *, check_start: bool = True) -> int:
+    """Drive `optimizer`, standing at the start weights, through the first `steps` steps of a trace; returns their number.
+
+    Raises ValueError where parameters or start weights are not the ones that the header names.
+    """
+    named, header = optimizer.named(), trace.header
+    if parameter_list(named) != header["parameters"]:
+        raise ValueError("the trace belongs to another list of parameters")
+    if check_start and digest(named) != header["start"]:
+        raise ValueError("the start weights are not the ones that the run began with (their digest differs)")
+    optimizer.seed, optimizer.law = header["seed"], header["law"]
+    live, optimizer.driver = optimizer.driver, Replay(trace)
+    wanted = trace.steps if steps is None else min(steps, trace.steps)
+    events = iter(trace.events)
+    event = next(events, None)
+    try:
+        for number in range(wanted + 1):
+            while event is not None and event[0] <= number and not (number == wanted and event[1] == "group"):
+                _replay_event(optimizer, event)
+                event = next(events, None)
+            if number < wanted:
+                optimizer.step(_no_forward)
+    finally:
+        optimizer.driver = live
+    return wanted
+
+
+def _replay_event(optimizer: ZerothOrder, event: list[Any]) -> None:
+    if event[1] == "group":
+        optimizer.param_groups[event[2]][event[3]] = event[4]
+    else:
+        optimizer.observe(event[2])
+
+
+def _no_forward(**_: Any) -> float:
+    raise AssertionError("replay asked for a forward pass")
