@@ -1,0 +1,83 @@
+"""Token ids as MeZO's code makes them: stripping, BOS, option lengths, truncation, left padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from zobench.spec import EnvironmentUnmet, UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+CONTEXT = 2048  # tokens, where the model allows as many
+MULTIPLE = 8  # padded lengths are multiples of it
+BOS_MODES = ("mezo", "hf")
+
+
+class Tokens(NamedTuple):
+    """A token sequence whose last `option` tokens are the ones that are scored."""
+
+    ids: list[int]
+    option: int
+
+
+def bos_id(tokenizer: PreTrainedTokenizerBase, model_type: str, mode: str) -> int | None:
+    """The id that opens every sequence, or None for a tokenizer without BOS.
+
+    MeZO forces id 0 (`<s>`) on OPT, whose own tokenizer opens with `</s>` (id 2): mode "hf".
+    """
+    if mode not in BOS_MODES:
+        raise UsageError(f"bos_mode {mode!r}: choose from {', '.join(BOS_MODES)}")
+    return 0 if mode == "mezo" and model_type == "opt" else tokenizer.bos_token_id
+
+
+class Encoder:
+    """Texts to ids. `max_length` counts BOS; longer sequences lose tokens at their start, behind BOS."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, bos: int | None, max_length: int) -> None:
+        if max_length < 2:
+            raise UsageError(f"max_length {max_length}: a sequence needs at least 2 tokens")
+        self.tokenizer, self.bos, self.max_length = tokenizer, bos, max_length
+
+    def ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+    def prompt(self, prompt: str, before: str = "") -> list[int]:
+        """Ids of a prompt alone. `before` are demonstrations with the separator that closes them."""
+        return self._close(before + prompt.strip(" "))
+
+    def option(self, prompt: str, full: str, before: str = "") -> Tokens:
+        """Ids of `full`, which is prompt and option. Only spaces are stripped: a final newline is a token."""
+        prompt, full = prompt.strip(" "), full.strip(" ")
+        option = len(self.ids(full)) - len(self.ids(prompt))
+        if option < 1:
+            raise EnvironmentUnmet(f"{full[-40:]!r} adds no token to its prompt; this tokenizer cannot score it")
+        ids = self._close(before + full)
+        return Tokens(ids, min(option, len(ids) - 1))  # the first token has nothing to its left
+
+    def _close(self, text: str) -> list[int]:
+        ids = self.ids(text.lstrip())
+        if self.bos is None:
+            return ids[-self.max_length :]
+        return [self.bos, *ids[-(self.max_length - 1) :]]
+
+
+class Padded(NamedTuple):
+    """Rows of equal length, padded on the left."""
+
+    input_ids: Tensor  # (R, T) int64
+    attention_mask: Tensor  # (R, T) int64, 0 on padding
+    position_ids: Tensor  # (R, T) int64, 0 at each row's first token
+
+
+def pad_left(rows: Sequence[Sequence[int]], pad: int, device: torch.device | str, extra: int = 0) -> Padded:
+    """Pad rows to the longest, rounded up to a multiple of 8, with `extra` more columns (for tests of padding)."""
+    width = -(-max(map(len, rows)) // MULTIPLE) * MULTIPLE + extra
+    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    positions = (mask.cumsum(1) - 1).clamp_(min=0)
+    return Padded(*(t.to(device, non_blocking=True) for t in (ids, mask, positions)))
