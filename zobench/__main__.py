@@ -1,0 +1,5 @@
+"""python -m zobench"""
+
+from zobench.cli import main
+
+main()

@@ -1,0 +1,557 @@
+"""The commands. stdout carries the answer, stderr everything else; heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zobench import registry
+
+if TYPE_CHECKING:
+    from zobench.record import RunRecord
+
+LISTS = ("tasks", "optimizers", "suites", "models", "runs")
+
+
+class Commands(click.Group):
+    """Turns what a user can cause into one line and an exit code; `zobench -t ... -O ...` means `run`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in ("--help", "-h", "--version"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in self.commands:
+            raise click.UsageError(f"unknown command {args[0]!r}{registry.did_you_mean(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from zobench.spec import ZobenchError
+
+        try:
+            return super().invoke(ctx)
+        except ZobenchError as error:
+            click.echo(f"zobench: {error}", err=True)
+            ctx.exit(error.code)
+        except KeyboardInterrupt:
+            click.echo("zobench: interrupted", err=True)
+            ctx.exit(130)
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader has left; the interpreter must not complain
+            ctx.exit(0)
+        except (click.exceptions.Exit, click.Abort, click.ClickException):
+            raise
+        except Exception as error:
+            if os.environ.get("ZOBENCH_DEBUG"):
+                raise
+            click.echo(
+                f"zobench: internal error: {type(error).__name__}: {error} (ZOBENCH_DEBUG=1 shows where)", err=True
+            )
+            ctx.exit(1)
+
+
+def many(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    """Repeated or comma-separated; commas inside brackets belong to the name."""
+    return [part.strip() for value in values for part in registry.split(value)]
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(None, "--version", package_name="zobench", message="zobench %(version)s")
+def main() -> None:
+    """Zeroth-order against first-order optimizers, measured: run, replay and rank.
+
+    \b
+    zobench run -t softmax_l2 -O mezo,sgd --seeds 3     run and store
+    zobench report                                      the leaderboard of ./zobench-runs
+    zobench list optimizers                             what there is
+
+    Exit codes: 0 fine, 1 internal error, 2 bad usage, 3 mismatch, 4 some runs failed, 5 nothing measured,
+    6 environment unmet, 130 interrupted.
+    """
+
+
+@main.command()
+@click.option(
+    "-t",
+    "--task",
+    "--tasks",
+    "tasks",
+    multiple=True,
+    callback=many,
+    metavar="NAME",
+    help="Task, or a .py file; repeatable. Options in brackets: sst2[num_train=500].",
+)
+@click.option(
+    "-O",
+    "--optimizer",
+    "--optimizers",
+    "optimizers",
+    multiple=True,
+    callback=many,
+    metavar="NAME",
+    help="Optimizer, or a .py file; repeatable. 'mezo[lr=1e-6,eps=1e-3]'; a list is a grid: 'mezo[lr=[1e-6,1e-7]]'.",
+)
+@click.option("--suite", metavar="NAME", help="Run a suite (a name, or a TOML file) instead of -t and -O.")
+@click.option(
+    "-m",
+    "--model",
+    metavar="ID",
+    help="Hub id, local directory (safetensors), or random:NAME (opt-nano, opt-125m, opt-350m, opt-1.3b).",
+)
+@click.option("--revision", metavar="REV", help="Revision of a hub model.")
+@click.option("--adapter", default="none", show_default=True, metavar="NAME", help="none, or lora[r=8,alpha=16].")
+@click.option(
+    "--budget",
+    metavar="B",
+    help="steps=N, forwards=N (a backward counts 2), time=30m, or smoke, small, full. Default: the task's.",
+)
+@click.option(
+    "--seeds",
+    "--seed",
+    default="0",
+    show_default=True,
+    metavar="S",
+    help="Directions, batch order, initialisation: 0, a count (3), a range (0-4) or a list (13,21).",
+)
+@click.option("--data-seed", default=0, show_default=True, metavar="N", help="Which rows are train, dev and test.")
+@click.option("--dtype", metavar="T", help="fp32, bf16, fp16 (fp64 on regressions).")
+@click.option("--device", default="auto", show_default=True, metavar="D", help="cpu, cuda, cuda:N.")
+@click.option("-b", "--batch-size", type=int, metavar="N", help="Rows per batch. Default: the task's.")
+@click.option(
+    "--schedule",
+    default="constant",
+    show_default=True,
+    metavar="S",
+    help="Of the learning rate: constant or linear (to zero).",
+)
+@click.option("--evaluations", default=5, show_default=True, metavar="N", help="Validations spread over the budget.")
+@click.option(
+    "--score",
+    default="test",
+    show_default=True,
+    metavar="SPLIT",
+    help="test, or validation (the test rows are not read).",
+)
+@click.option(
+    "--data",
+    "data_dir",
+    metavar="DIR",
+    help="Local rows (jsonl or parquet, hub field names); default $ZOBENCH_DATA, then the hub.",
+)
+@click.option(
+    "-o", "--output", "store", metavar="DIR", help="Where results go. Default: $ZOBENCH_STORE or ./zobench-runs."
+)
+@click.option(
+    "--overwrite",
+    type=click.Choice(["only-missing", "always"]),
+    default="only-missing",
+    show_default=True,
+    help="A finished cell is found done, or run again as a new attempt.",
+)
+@click.option("--timeout", metavar="T", help="Wall-clock limit of each run, for example 30m.")
+@click.option("--save", metavar="DIR", help="Save the final weights where from_pretrained opens them.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show the plan and stop.")
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+def run(
+    tasks: list[str], optimizers: list[str], suite: str | None, store: str | None, device: str, overwrite: str,
+    timeout: str | None, save: str | None, dry_run: bool, as_json: bool, quiet: bool, **request: Any,
+) -> None:  # fmt: skip
+    """Run tasks with optimizers, measure, and store one Parquet file per run."""
+    from zobench import plan
+
+    requests = _requests(plan, tasks, optimizers, suite, request)
+    if dry_run:
+        _dry_run(plan, [job for r in requests for job in plan.jobs(r, _cheap_fingerprint)], store, as_json)
+        return
+    from zobench.progress import Display
+    from zobench.run import Place, execute, fingerprint
+
+    jobs = [job for r in requests for job in plan.jobs(r, fingerprint)]
+    place = Place(
+        store=Path(store) if store else plan.default_store(),
+        device=device,
+        timeout=plan.duration(timeout) if timeout else None,
+        overwrite=overwrite,
+        save=Path(save) if save else None,
+    )
+    rows, reused = [], []
+    with Display(quiet=quiet) as display:
+        for row, found in execute(jobs, place, display):
+            rows.append(row)
+            reused.append(found)
+    _answer_run(rows, reused, as_json, place.store)
+
+
+def _requests(
+    plan: Any, tasks: list[str], optimizers: list[str], suite: str | None, request: dict[str, Any]
+) -> list[Any]:
+    from dataclasses import replace
+
+    if suite is None:
+        return [plan.Request(tasks, optimizers, **request)]
+    if tasks:
+        raise click.UsageError("a suite brings its tasks; give --suite or -t, not both")
+    given = {k: v for k, v in request.items() if _given(k)}
+    if optimizers:
+        given["optimizers"] = optimizers
+    return [replace(r, **given) for r in plan.suite(suite)]
+
+
+def _given(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _cheap_fingerprint(entry: registry.Entry, data_dir: str | None) -> str:
+    """For a plan: local files are hashed, the hub is not asked."""
+    from zobench.problems.data import locate
+    from zobench.spec import EnvironmentUnmet
+
+    try:
+        return locate(entry.info, Path(data_dir) if data_dir else None).fingerprint
+    except EnvironmentUnmet:
+        if data_dir:
+            raise
+        return f"hub:{entry.info['hub']['id']}@unresolved"
+
+
+def _dry_run(plan: Any, jobs: list[Any], store: str | None, as_json: bool) -> None:
+    from zobench import record
+
+    place = Path(store) if store else plan.default_store()
+    done = {
+        r["cell"]: r["provenance"]
+        for r in record.scan(place, ("cell", "provenance", "status"))[0]
+        if r["status"] == "ok"
+    }
+    rows = [
+        {
+            "cell": job.cell[:16],
+            "task": job.task,
+            "optimizer": f"{job.optimizer}[{','.join(f'{k}={v}' for k, v in job.optimizer_options.items())}]",
+            "model": job.model,
+            "seed": job.seed,
+            "budget": str(job.budget),
+            "data": job.data[:40],
+            "done": done.get(job.cell) == plan.provenance(job),
+        }
+        for job in jobs
+    ]
+    _table(rows, as_json)
+    if not as_json:
+        click.echo(f"{len(rows)} runs, {sum(r['done'] for r in rows)} of them done; nothing was started", err=True)
+
+
+def _answer_run(rows: list[RunRecord], reused: list[bool], as_json: bool, store: Path) -> None:
+    from zobench.spec import RunsFailed
+
+    if as_json:
+        click.echo(json.dumps([_summary(row, found) for row, found in zip(rows, reused, strict=True)], indent=2))
+    else:
+        for row, found in zip(rows, reused, strict=True):
+            click.echo(_one_line(row, found))
+    if any(row.status == "interrupted" for row in rows):
+        click.get_current_context().exit(130)
+    failed = [row for row in rows if row.status != "ok"]
+    if failed:
+        raise RunsFailed(f"{len(failed)} of {len(rows)} runs failed; each is stored in {store} with its reason")
+
+
+def _summary(row: RunRecord, found: bool) -> dict[str, Any]:
+    from zobench.record import LIGHT, plain
+
+    return plain({name: getattr(row, name) for name in LIGHT} | {"found_done": found})
+
+
+def _one_line(row: RunRecord, found: bool) -> str:
+    head = f"{row.cell[:16]}-{row.attempt}  {row.task} {row.optimizer} seed {row.seed}"
+    if row.status != "ok":
+        return f"{head}: {row.status} ({row.reason})"
+    assert row.value is not None and row.step_seconds is not None and row.warmup_seconds is not None
+    shown = f"{row.value:.3e}" if row.scale == "log" else f"{100 * row.value:.1f}"
+    seconds = row.step_seconds + row.warmup_seconds
+    cost = f"{row.steps} steps, {row.forwards} forwards, {row.backwards} backwards, {seconds:.1f} s"
+    done = f" [done already, attempt {row.attempt}; --overwrite always runs it again]" if found else ""
+    partial = " [partial-data]" if row.partial_data else ""
+    return f"{head}: {row.metric} {shown}  ({cost}){partial}{done}"
+
+
+@main.command("list")
+@click.argument("what", type=click.Choice(LISTS), required=False)
+@click.argument("pattern", required=False)
+@click.option("-o", "--store", metavar="DIR", help="For runs: the store. Default: $ZOBENCH_STORE or ./zobench-runs.")
+@json_option
+def list_(what: str | None, pattern: str | None, store: str | None, as_json: bool) -> None:
+    """List tasks, optimizers, suites, models or runs (default: tasks and optimizers)."""
+    chosen = [what] if what else ["tasks", "optimizers"]
+    found = {kind: [r for r in _listing(kind, store) if not pattern or pattern in r["name"]] for kind in chosen}
+    if as_json:
+        click.echo(json.dumps(found[what] if what else found, indent=2))
+        return
+    for kind, rows in found.items():
+        if not what:
+            click.echo(f"{kind}:")
+        _table(rows, False, indent="" if what else "  ")
+
+
+def _listing(kind: str, store: str | None) -> list[dict[str, Any]]:
+    if kind in ("tasks", "optimizers"):
+        return [
+            {"name": e.name, "about": e.doc.splitlines()[0] if e.doc else "", "aliases": list(e.aliases)}
+            for e in registry.entries(kind.removesuffix("s")).values()
+        ]
+    if kind == "suites":
+        from zobench.plan import suites_folder
+
+        return [{"name": p.stem, "about": _first_comment(p)} for p in sorted(suites_folder().glob("*.toml"))]
+    if kind == "models":
+        from zobench.models.shapes import ABOUT
+
+        return [{"name": f"random:{name}", "about": about} for name, about in ABOUT.items()]
+    return _runs(store)
+
+
+def _first_comment(path: Path) -> str:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def _runs(store: str | None) -> list[dict[str, Any]]:
+    from zobench import plan, record
+
+    place = Path(store) if store else plan.default_store()
+    rows, problems = record.scan(
+        place, ("cell", "attempt", "task", "optimizer", "seed", "budget", "status", "value", "metric", "reason")
+    )
+    _warn(problems)
+    return [
+        {"name": Path(r["path"]).stem} | {k: r[k] for k in ("task", "optimizer", "seed", "budget", "status", "metric")}
+        | {"value": record.plain(r["value"]), "reason": r["reason"] or ""}
+        for r in rows
+    ]  # fmt: skip
+
+
+@main.command()
+@click.argument("name")
+@json_option
+def info(name: str, as_json: bool) -> None:
+    """Everything about one task or optimizer: source, options with defaults, cost, step rates, data."""
+    entry = _entry(name)
+    facts = {"kind": entry.kind, "name": entry.name, "about": entry.doc, "options": dict(entry.options), **entry.info}
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, default=list))
+        return
+    click.echo(f"{entry.kind} {entry.name}: {entry.doc}")
+    click.echo("options:")
+    for key, value in entry.options.items():
+        limit = entry.info.get("limits", {}).get(key) or entry.info.get("choices", {}).get(key, "")
+        click.echo(
+            f"  {key} = {value}"
+            + (f"   ({limit if isinstance(limit, str) else ' | '.join(map(str, limit))})" if limit else "")
+        )
+    if entry.kind == "optimizer" and "lr" in entry.options:
+        family = entry.info.get("family")
+        tasks = [t.name for t in registry.entries("task").values() if family in t.info.get("rates", ())]
+        click.echo(
+            f"  without lr: the task's rate for family {family!r} on {', '.join(tasks) or 'no task'}, else {entry.options['lr']}"
+        )
+    for key, value in entry.info.items():
+        if key not in ("limits", "choices", "title") and value not in ("", (), {}):
+            click.echo(f"{key}: {_plain_text(value)}")
+
+
+def _entry(name: str) -> registry.Entry:
+    from zobench.spec import UsageError
+
+    bare = registry.parse(name)[0]
+    for kind in ("optimizer", "task"):
+        try:
+            return registry.find(kind, bare)
+        except UsageError as error:
+            if "unknown" not in str(error) and not bare.endswith(".py"):
+                raise
+    known = [*registry.entries("task"), *registry.entries("optimizer")]
+    raise UsageError(
+        f"no task or optimizer is called {bare!r}{registry.did_you_mean(bare, known)}; `zobench list` shows all"
+    )
+
+
+def _plain_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={_plain_text(v)}" for k, v in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+@main.command()
+@click.argument("stores", nargs=-1, metavar="[STORE]...")
+@click.option("-o", "--output", metavar="FILE", help="Write the leaderboard as Markdown.")
+@click.option(
+    "-t",
+    "--task",
+    "--tasks",
+    "tasks",
+    multiple=True,
+    callback=many,
+    metavar="NAME",
+    help="Only these tasks (globs allowed).",
+)
+@click.option(
+    "-O",
+    "--optimizer",
+    "--optimizers",
+    "optimizers",
+    multiple=True,
+    callback=many,
+    metavar="NAME",
+    help="Only these optimizers.",
+)
+@json_option
+def report(stores: tuple[str, ...], output: str | None, tasks: list[str], optimizers: list[str], as_json: bool) -> None:
+    """Rank the runs of one or more stores: a table here, leaderboard.md with -o."""
+    from zobench import plan
+    from zobench.report.leaderboard import markdown
+    from zobench.report.tables import board as make_board
+    from zobench.report.terminal import show
+
+    places = [Path(s) for s in stores] or [plan.default_store()]
+    _check_stores(places)
+    board = make_board(places, tasks=tasks or None, optimizers=optimizers or None)
+    _warn(board.problems)
+    if output:
+        _write_text(Path(output), markdown(board))
+        click.echo(f"wrote {output}", err=True)
+    if as_json:
+        click.echo(json.dumps(board.to_json(), indent=2))
+    elif not output:
+        from rich.console import Console
+
+        show(board, Console())
+
+
+def _check_stores(places: Iterable[Path]) -> None:
+    from zobench.spec import NothingMeasured
+
+    for place in places:
+        if not place.is_dir():
+            raise NothingMeasured(f"there is no store {place}; `zobench run -t softmax_l2 -O mezo` makes one")
+
+
+def _write_text(path: Path, text: str) -> None:
+    from zobench.spec import EnvironmentUnmet
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise EnvironmentUnmet(f"cannot write {path}: {error.strerror}") from error
+
+
+@main.command()
+@click.argument("run", metavar="RUN")
+@click.option("--store", metavar="DIR", help="Where to look for RUN. Default: $ZOBENCH_STORE or ./zobench-runs.")
+@click.option("--evaluate", is_flag=True, help="Measure the metric again and compare it with the stored one.")
+@click.option("-o", "--output", metavar="DIR", help="Save the rebuilt weights where from_pretrained opens them.")
+@click.option("--data", "data_dir", metavar="DIR", help="Local rows for --evaluate. Default: where the run found them.")
+@click.option("--device", default="cpu", show_default=True, metavar="D", help="cpu, cuda, cuda:N.")
+@json_option
+def replay(
+    run: str, store: str | None, evaluate: bool, output: str | None, data_dir: str | None, device: str, as_json: bool
+) -> None:
+    """Rebuild a run's final weights from its trace, without a forward pass, and check their digest.
+
+    RUN is a file, a file name, or the beginning of a cell as `zobench list runs` shows it.
+    """
+    import time
+
+    from zobench import plan, record
+    from zobench import replay as replaying
+    from zobench.run import resolve_device
+    from zobench.spec import MismatchError
+
+    row = record.read(record.find(Path(store) if store else plan.default_store(), run))
+    if data_dir:
+        row.job = json.dumps(json.loads(row.job) | {"data_dir": data_dir})
+    began = time.perf_counter()
+    problem = replaying.rebuild(row, resolve_device(device))
+    answer: dict[str, Any] = {
+        "run": f"{row.cell[:16]}-{row.attempt}",
+        "steps": row.kept_step,
+        "digest": row.final_digest,
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+    if output:
+        Path(output).mkdir(parents=True, exist_ok=True)
+        problem.save(Path(output))
+        answer["saved"] = output
+    if evaluate:
+        answer["metrics"], answer["difference"] = replaying.check_metrics(row, problem)
+    if as_json:
+        click.echo(json.dumps(record.plain(answer), indent=2))
+    else:
+        click.echo(
+            f"{answer['run']}: {row.kept_step} steps replayed in {answer['seconds']} s, no forward pass; the weights are the run's (digest {(row.final_digest or '')[:16]})"
+        )
+        if output:
+            click.echo(f"saved to {output}")
+        if evaluate:
+            shown = ", ".join(f"{k} {v:.6g}" for k, v in answer["metrics"].items())
+            click.echo(f"measured again: {shown} (largest difference to the stored values {answer['difference']:.3g})")
+    if evaluate and answer["difference"] > 1e-6:
+        raise MismatchError(f"the metrics differ from the stored ones by {answer['difference']:.3g}")
+
+
+@main.command()
+@click.option("-o", "--store", metavar="DIR", help="The store to examine. Default: $ZOBENCH_STORE or ./zobench-runs.")
+@click.option("--data", "data_dir", metavar="DIR", help="Local rows to look for. Default: $ZOBENCH_DATA.")
+@json_option
+def doctor(store: str | None, data_dir: str | None, as_json: bool) -> None:
+    """Versions, devices, data and the store: what is there, what is missing, what to do."""
+    from zobench import plan
+    from zobench.doctor import examine
+    from zobench.spec import EnvironmentUnmet
+
+    checks = examine(Path(store) if store else plan.default_store(), data_dir)
+    if as_json:
+        click.echo(json.dumps([c.to_json() for c in checks], indent=2))
+    else:
+        for check in checks:
+            click.echo(f"{check.state:<4}  {check.name}: {check.text}")
+    bad = [c.name for c in checks if c.state == "FAIL"]
+    if bad:
+        raise EnvironmentUnmet(f"not in order: {', '.join(bad)}")
+
+
+def _warn(problems: Iterable[Any]) -> None:
+    for problem in problems:
+        click.echo(f"zobench: skipped {problem.path}: {problem.why}", err=True)
+
+
+def _table(rows: list[dict[str, Any]], as_json: bool, indent: str = "") -> None:
+    """Aligned columns without a library: listing must answer at once."""
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        click.echo(f"{indent}nothing", err=True)
+        return
+    text: Callable[[Any], str] = lambda v: _plain_text(v) if v is not None else "-"  # noqa: E731
+    widths = {k: max(len(text(r[k])) for r in rows) for k in rows[0]}
+    for row in rows:
+        click.echo(indent + "  ".join(text(v).ljust(widths[k]) for k, v in row.items()).rstrip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""`zobench doctor`: is everything there, and where not, what to do."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+NEEDED = ("torch", "transformers", "numba", "numpy", "scipy", "pandas", "pyarrow", "click", "rich", "safetensors")
+OPTIONAL = {"datasets": "rows from the hub", "peft": "adapters: pip install 'zobench[peft]'", "triton": "GPU kernels"}
+ROOM = 1 << 30  # bytes below which the disk is worth a warning
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    state: str  # ok | warn | FAIL
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(store: Path, data_dir: str | None) -> list[Check]:
+    """Every check in order; the store is read, never changed."""
+    return [*_versions(), *_devices(), *_engine(), *_data(data_dir), *_store(store)]
+
+
+def _versions() -> Iterator[Check]:
+    yield Check("python", "ok" if sys.version_info >= (3, 11) else "FAIL", sys.version.split()[0])
+    for name in NEEDED:
+        try:
+            yield Check(name, "ok", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Check(name, "FAIL", f"not installed: pip install {name}")
+    for name, use in OPTIONAL.items():
+        there = importlib.util.find_spec(name) is not None
+        yield Check(name, "ok" if there else "warn", metadata.version(name) if there else f"not installed ({use})")
+
+
+def _devices() -> Iterator[Check]:
+    import torch
+
+    from zobench.environment import cpu_name
+
+    yield Check("cpu", "ok", f"{cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads in use")
+    for i in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(i)
+        yield Check(f"cuda:{i}", "ok", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+    if not torch.cuda.is_available():
+        yield Check("cuda", "warn", "no CUDA device: runs use the CPU")
+
+
+def _engine() -> Iterator[Check]:
+    """The fast kernels must give the reference's bits on this very machine."""
+    import torch
+
+    from zobench.core.perturb import perturb, reference, seeded
+
+    w = torch.linspace(-1, 1, 10_000)
+    fast, slow = torch.empty_like(w), torch.empty_like(w)
+    perturb([w], [fast], seeded("gaussian", 1, 2) + 0.5 * seeded("rademacher", 3, 4))
+    with reference():
+        perturb([w], [slow], seeded("gaussian", 1, 2) + 0.5 * seeded("rademacher", 3, 4))
+    equal = torch.equal(fast, slow)
+    yield Check(
+        "kernels",
+        "ok" if equal else "FAIL",
+        "equal bits to the reference" if equal else "differ from the reference: report this machine",
+    )
+
+
+def _data(data_dir: str | None) -> Iterator[Check]:
+    from zobench import registry
+    from zobench.problems.data import locate
+    from zobench.spec import ZobenchError
+
+    for entry in registry.entries("task").values():
+        if "hub" not in entry.info:
+            continue
+        try:
+            source = locate(entry.info, Path(data_dir) if data_dir else None)
+            yield Check(f"data for {entry.name}", "ok", source.fingerprint[:60])
+        except ZobenchError as error:
+            yield Check(f"data for {entry.name}", "warn", str(error))
+
+
+def _store(store: Path) -> Iterator[Check]:
+    from zobench import record
+
+    if not store.is_dir():
+        yield Check("store", "ok", f"{store} does not exist yet; the first run makes it")
+        return
+    rows, problems = record.scan(store, ("status",))
+    failed = sum(r["status"] != "ok" for r in rows)
+    yield Check("store", "ok", f"{store}: {len(rows)} runs, {failed} of them failed")
+    for problem in problems:
+        yield Check("store", "warn", f"skipped {problem.path}: {problem.why}")
+    left = [p for p in store.iterdir() if p.name.startswith(".")]
+    if left:
+        yield Check(
+            "store", "warn", f"{len(left)} unfinished writes of processes that died; safe to delete: {left[0].name} ..."
+        )
+    writable, free = os.access(store, os.W_OK), shutil.disk_usage(store).free
+    yield Check(
+        "store", "ok" if writable else "FAIL", "writable" if writable else f"no permission to write into {store}"
+    )
+    yield Check("disk", "ok" if free > ROOM else "warn", f"{free / 2**30:.1f} GiB free")
