@@ -174,8 +174,9 @@ def run(
     if dry_run:
         _dry_run(plan, [job for r in requests for job in plan.jobs(r, _cheap_fingerprint)], store, as_json)
         return
+    from zobench.build import fingerprint
     from zobench.progress import Display
-    from zobench.run import Place, execute, fingerprint
+    from zobench.run import Place, execute
 
     jobs = [job for r in requests for job in plan.jobs(r, fingerprint)]
     place = Place(
@@ -478,7 +479,7 @@ def replay(
 
     from zobench import plan, record
     from zobench import replay as replaying
-    from zobench.run import resolve_device
+    from zobench.build import resolve_device
     from zobench.spec import MismatchError
 
     row = record.read(record.find(Path(store) if store else plan.default_store(), run))
@@ -502,7 +503,8 @@ def replay(
         click.echo(json.dumps(record.plain(answer), indent=2))
     else:
         click.echo(
-            f"{answer['run']}: {row.kept_step} steps replayed in {answer['seconds']} s, no forward pass; the weights are the run's (digest {(row.final_digest or '')[:16]})"
+            f"{answer['run']}: {row.kept_step} steps replayed in {answer['seconds']} s, no forward pass; "
+            f"the weights are the run's (digest {(row.final_digest or '')[:16]})"
         )
         if output:
             click.echo(f"saved to {output}")

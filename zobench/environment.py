@@ -51,10 +51,15 @@ def commit() -> dict[str, Any]:
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return {}
-    git = lambda *a: (
-        subprocess.run(["git", "-C", str(root), *a], capture_output=True, text=True, timeout=10, check=True).stdout
-    )
     try:
-        return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(git("status", "--porcelain").strip())}
+        return {
+            "commit": _git(root, "rev-parse", "HEAD").strip(),
+            "dirty": bool(_git(root, "status", "--porcelain").strip()),
+        }
     except (OSError, subprocess.SubprocessError):
         return {}
+
+
+def _git(root: Path, *words: str) -> str:
+    command = ["git", "-C", str(root), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout

@@ -21,6 +21,12 @@ from zobench.registry import PACKAGE, Entry
 from zobench.spec import DTYPE_ALIASES, DTYPES, Budget, Job, UsageError, canonical, sha256
 
 VERSIONED = ("torch", "transformers", "numba")
+LOOP = (
+    "run.py",
+    "build.py",
+    "keeper.py",
+    "meters.py",
+)  # what stands between a job and its numbers beside its own files
 SEED_LIMIT = 2**32
 ADAPTERS = {"none": {}, "lora": {"r": 8, "alpha": 16}}
 
@@ -226,7 +232,7 @@ def provenance(job: Job) -> str:
     """
     task = registry.find("task", job.task_path or job.task)
     optimizer = registry.find("optimizer", job.optimizer_path or job.optimizer)
-    files = _closure((task.path, optimizer.path)) | {PACKAGE / "run.py", PACKAGE / "meters.py"}
+    files = _closure((task.path, optimizer.path)) | {PACKAGE / name for name in LOOP}
     trees = {_label(path): _tree(path) for path in files}
     return sha256(canonical({"trees": trees, "versions": versions()}))
 

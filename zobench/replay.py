@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from zobench import run
+from zobench.build import make_optimizer, make_problem, trained
 from zobench.core.trace import Trace, digest
 from zobench.core.zeroth_order import ZerothOrder, replay
 from zobench.record import RunRecord
@@ -22,17 +22,21 @@ def rebuild(row: RunRecord, device: torch.device | None = None) -> Any:
         raise UsageError(
             f"{row.optimizer} leaves no trace that rebuilds its weights (only methods without gradients do)"
         )
+    if row.final_digest is None:
+        raise UsageError(
+            f"the run ended as {row.status} in the middle of a step: there are no final weights to rebuild"
+        )
     assert row.trace_values is not None and row.trace_counts is not None and row.trace_events is not None
     job = Job.from_json(row.job)
-    problem = run.build(job, device or torch.device("cpu"))
-    optimizer, _, _ = run.make_optimizer(job, problem)
+    problem = make_problem(job, device or torch.device("cpu"))
+    optimizer, _, _ = make_optimizer(job, problem)
     assert isinstance(optimizer, ZerothOrder)
     trace = Trace.from_columns(row.trace_header, row.trace_values, row.trace_counts, row.trace_events)
     try:
         replay(optimizer, trace, row.kept_step)
     except ValueError as error:
         raise MismatchError(f"cannot replay: {error}") from error
-    found = digest(run.trained(problem.model))
+    found = digest(trained(problem.model))
     if found != row.final_digest:
         raise MismatchError(
             f"the replayed weights differ from the run's (digest {found[:16]}, stored {(row.final_digest or 'none')[:16]})"

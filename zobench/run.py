@@ -20,17 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
-from zobench import checkpoint, plan, record, registry
+from zobench import plan, record, registry, resume
+from zobench.build import fingerprint, make_optimizer, make_problem, resolve_device, trained
 from zobench.core import fidelity
 from zobench.core.perturb import warm_up
-from zobench.core.trace import Trace, digest
-from zobench.core.zeroth_order import Diverged, Live, Replay, ZerothOrder
+from zobench.core.trace import digest
+from zobench.core.zeroth_order import Diverged, ZerothOrder
 from zobench.environment import describe
-from zobench.meters import Counter, Memory, Stopwatch, nbytes, rss_bytes, state_tensors, synchronise
+from zobench.keeper import Keeper
+from zobench.meters import Counter, Memory, Stopwatch, nbytes, rss_bytes, state_tensors
 from zobench.record import RunRecord, json_text
-from zobench.spec import EnvironmentUnmet, Job, Setting, UsageError, ZobenchError
+from zobench.spec import EnvironmentUnmet, Job, UsageError, ZobenchError
 
 WARM_UP = 2  # steps that are not timed: first touches, coverage checks, the memory tracker
 POINTS = 100  # of the training curve
@@ -76,9 +79,13 @@ class Reporter:
 class Timeout(Exception):
     """The run's wall-clock limit has passed."""
 
+    status = "timeout"
+
 
 class Interrupted(Exception):
     """Ctrl-C or SIGTERM arrived; raised between two steps."""
+
+    status = "interrupted"
 
 
 def run(
@@ -117,13 +124,6 @@ class _Door(types.ModuleType):
 sys.modules[__name__].__class__ = _Door
 
 
-def fingerprint(entry: registry.Entry, data_dir: str | None) -> str:
-    """What the rows of a task hash to, or the hub commit they come from."""
-    from zobench.problems.data import locate
-
-    return locate(entry.info, Path(data_dir) if data_dir else None).fingerprint
-
-
 def execute(jobs: Sequence[Job], place: Place, reporter: Reporter | None = None) -> Iterator[tuple[RunRecord, bool]]:
     """Run the jobs in order and store each; yields (record, whether it was found done). Stops after an interrupted one."""
     reporter = reporter or Reporter()
@@ -131,78 +131,19 @@ def execute(jobs: Sequence[Job], place: Place, reporter: Reporter | None = None)
     record.check_writable(place.store)
     for number, job in enumerate(jobs, 1):
         made = plan.provenance(job)
+        save = place.save if place.save is None or len(jobs) == 1 else place.save / job.cell[:16]
         done = _done(job, made, place)
         if done is not None:
+            if save is not None:
+                _save_again(done[0], save, device)
             reporter.end(done[0], done[1], reused=True)
-            if place.save is not None:
-                _save_again(done[0], _directory(place.save, job, len(jobs)), device)
             yield done[0], True
             continue
-        row, path = Run(job, made, place, device, reporter, State(job, len(jobs), number)).execute(len(jobs))
+        row, path = Run(job, made, place, device, reporter, State(job, len(jobs), number), save).execute()
         reporter.end(row, path, reused=False)
         yield row, False
         if row.status == "interrupted":
             return
-
-
-def resolve_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one; a device that is not there is an EnvironmentUnmet."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"device {name!r}: write cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"device {name!r}: zobench runs on cpu and cuda")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EnvironmentUnmet(
-            f"device {name}: this machine has {torch.cuda.device_count()} CUDA devices; try --device cpu"
-        )
-    return device
-
-
-def build(job: Job, device: torch.device) -> Any:
-    """The job's problem, its model on the device."""
-    task = registry.find("task", job.task_path or job.task)
-    setting = Setting(
-        model=job.model,
-        revision=job.revision,
-        adapter=job.adapter,
-        dtype=job.dtype,
-        device=str(device),
-        seed=job.seed,
-        data_seed=job.data_seed,
-        batch_size=job.batch_size,
-        score=job.score,
-        data=job.data,
-        data_dir=Path(job.data_dir) if job.data_dir else None,
-    )
-    return registry.load(task).build(setting, **job.task_options)
-
-
-def make_optimizer(job: Job, problem: Any) -> tuple[torch.optim.Optimizer, dict[str, Any], str]:
-    """(optimizer, its parameters as used, where the lr came from)."""
-    entry = registry.find("optimizer", job.optimizer_path or job.optimizer)
-    options, source = dict(job.optimizer_options), "default"
-    if options.get("lr") == "task":
-        options["lr"], source = float(problem.rates[entry.info["family"]]), "task"
-    elif options.get("lr") != entry.options.get("lr"):
-        source = "given"
-    cls = registry.optimizer_class(entry)
-    try:
-        if issubclass(cls, ZerothOrder):
-            optimizer = cls(problem.model, **options, seed=job.seed)
-        else:
-            named = [(n, p) for n, p in problem.model.named_parameters() if p.requires_grad]
-            optimizer = cls(named, **options)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"optimizer {entry.name}: {error}") from error
-    return optimizer, options, source
-
-
-def trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
 
 
 def _done(job: Job, made: str, place: Place) -> tuple[RunRecord, Path] | None:
@@ -216,21 +157,32 @@ def _done(job: Job, made: str, place: Place) -> tuple[RunRecord, Path] | None:
     return record.read(path), path
 
 
-def _directory(save: Path, job: Job, jobs: int) -> Path:
-    return save if jobs == 1 else save / job.cell[:16]
-
-
 def _save_again(row: RunRecord, directory: Path, device: torch.device) -> None:
+    """The weights of a run that was found done, rebuilt from its trace."""
     from zobench import replay
 
-    replay.rebuild(row, device).save(directory)
+    if row.replay_class == "none":
+        raise UsageError(
+            f"this run is done and {row.optimizer} leaves no trace to rebuild its weights from; add --overwrite always"
+        )
+    _save(replay.rebuild(row, device), directory)
 
 
 class Run:
     """One job from its problem to its row."""
 
-    def __init__(self, job: Job, made: str, place: Place, device: torch.device, reporter: Reporter, state: State):
+    def __init__(
+        self,
+        job: Job,
+        made: str,
+        place: Place,
+        device: torch.device,
+        reporter: Reporter,
+        state: State,
+        save: Path | None,
+    ):
         self.job, self.place, self.device, self.reporter, self.state = job, place, device, reporter, state
+        self.save = save
         task = registry.find("task", job.task_path or job.task)
         optimizer = registry.find("optimizer", job.optimizer_path or job.optimizer)
         self.info, self.about = task.info, optimizer.info
@@ -269,58 +221,55 @@ class Run:
             scale=self.info.get("scale", "linear"),
             environment=json_text(describe(device, self.began)),
         )
-        self.metric, self.sign = self.row.metric or "loss", -1.0 if self.row.better == "lower" else 1.0
-        self.steps, self.losses = 0, []
-        self.curve: list[dict[str, Any]] = []
-        self.kept: list[Tensor] | None = None  # a copy of the best weights, where they are not the last
-        self.best: tuple[float, float] | None = None
-        self.kept_step = 0
-        self.validation: dict[str, float] = {}
+        self.metric = self.row.metric or "loss"
+        self.optimizer: Any = None
         self.counter: Counter | None = None
-        self.prefix: record.RunRecord | None = None  # a shorter run of the same lineage that this one continues
+        self.prefix: resume.Prefix | None = None  # a shorter run of the same lineage that this one continues
+        self.last: list[Tensor] | None = None  # the last weights, where the kept ones are others
+        self.steps, self.losses, self.curve = 0, [], []
         self.stop: list[str] = []
 
-    # --- the shell: whatever happens becomes a status
+    # --- the shell: whatever happens becomes a status ---
 
-    def execute(self, jobs: int) -> tuple[RunRecord, Path]:
+    def execute(self) -> tuple[RunRecord, Path]:
+        """Run to the end and store the row, whatever it says."""
         try:
             with _signals(self.stop):
                 self._prepare()
                 try:
                     self._train()
-                except (Timeout, Interrupted) as error:
-                    self._end("timeout" if isinstance(error, Timeout) else "interrupted", str(error))
+                except (Timeout, Interrupted) as stopped:
+                    self._end(stopped.status, str(stopped))
                 self._finish()
         except ZobenchError:
             raise
+        except (Timeout, Interrupted) as stopped:  # before the first step
+            self._end(stopped.status, str(stopped))
         except Diverged as error:
             self._end("diverged", str(error))
         except KeyboardInterrupt:
-            self._end("interrupted", "stopped by Ctrl-C in the middle of a step")
+            self._end("interrupted", "stopped by a second Ctrl-C, in the middle of a step")
         except Exception as error:
-            self._end("oom" if _out_of_memory(error) else "error", f"{type(error).__name__}: {error}")
             if os.environ.get("ZOBENCH_DEBUG"):
                 raise
+            self._end("oom" if _out_of_memory(error) else "error", f"{type(error).__name__}: {error}")
         self._account()
         path = record.write(self.row, self.place.store)
-        if self.row.status in ("ok", "interrupted", "timeout"):
+        if self.row.status in resume.STATUSES and not isinstance(self.optimizer, ZerothOrder) and self.steps:
             self._checkpoint(path)
-        if self.row.status == "ok" and self.place.save is not None:
-            self._save(_directory(self.place.save, self.job, jobs))
         return self.row, path
 
     def _end(self, status: str, reason: str) -> None:
         lines = reason.strip().splitlines() or [status]
         self.row.status, self.row.reason = status, lines[0][:500]
 
-    # --- before the first step
+    # --- before the first step ---
 
     def _prepare(self) -> None:
         job, row = self.job, self.row
         self.reporter.begin(self.state)
-        torch.manual_seed(job.seed)
-        self.problem = build(job, self.device)
-        self.model: nn.Module = self.problem.model
+        self.problem = make_problem(job, self.device)
+        self.model: torch.nn.Module = self.problem.model
         self.weights = trained(self.model)
         if not self.weights:
             raise UsageError("nothing to train: every parameter of the model is frozen")
@@ -329,11 +278,10 @@ class Run:
         row.parameters_count = sum(p.numel() for _, p in self.weights)
         row.weight_bytes = nbytes(self.model.parameters())
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.trace: Trace | None = None
+        self.keeper = Keeper(self.weights, self.metric, row.better or "higher", self.info.get("select", "best"))
         if isinstance(self.optimizer, ZerothOrder):
             warm_up()
-            self.trace = self.optimizer.record()
-            row.start_digest = self.trace.header["start"]
+            row.start_digest = self.optimizer.record().header["start"]
         else:
             row.start_digest = digest(self.weights)
         self.counter = Counter(self.model)
@@ -343,21 +291,37 @@ class Run:
         self._measure_inference()
         self.model.train(row.mode == "train")
         self.thresholds = self._thresholds()
+        self._check_stop()
         if self.info.get("curve") == "log" and self.steps == 0:
             self._evaluate()
 
+    def _continue(self) -> None:
+        assert self.counter is not None
+        if self.place.overwrite == "always":
+            return
+        self.prefix = resume.take_up(self.job, self.row, self.place.store, self.optimizer, self.keeper)
+        if self.prefix is None:
+            return
+        old = self.prefix.row
+        self.row.continued_from = self.prefix.path.name
+        self.reporter.note(f"continuing {self.prefix.path.name} ({old.status}) from step {old.steps}")
+        self.counter.forwards, self.counter.backwards = old.forwards or 0, old.backwards or 0
+        self.counter.tokens, self.counter.eval_forwards = old.tokens or 0, old.eval_forwards or 0
+        self.step_clock.seconds, self.warm_clock.seconds = old.step_seconds or 0.0, old.warmup_seconds or 0.0
+        self.eval_clock.seconds = old.eval_seconds or 0.0
+        if not self.prefix.replayed:
+            self.steps, self.curve = self.prefix.steps, [dict(point) for point in old.curve or []]
+
     def _measure_inference(self) -> None:
+        """The yardstick of every memory ratio, and the moment at which the rows are read."""
         assert self.counter is not None
         batch = self.problem.batch(0)
-        self._facts()
-        self.model.eval()
-        with self.counter.uncounted(), torch.no_grad(), self.memory.of_inference(_tensors(batch)):
-            self.problem.loss(batch)
-
-    def _facts(self) -> None:
         facts, row = self.problem.facts, self.row
         row.partial_data = bool(facts.get("partial_data", False))
         row.num_train, row.num_dev, row.num_test = (facts.get(k) for k in ("num_train", "num_dev", "num_test"))
+        self.model.eval()
+        with self.counter.uncounted(), torch.no_grad(), self.memory.of_inference(_tensors(batch)):
+            self.problem.loss(batch)
 
     def _thresholds(self) -> Iterator[float]:
         """Fractions of the budget at which to validate; the last is its end."""
@@ -366,51 +330,48 @@ class Run:
         n = self.job.evaluations
         return iter([i / n for i in range(1, n)] + [1.0])
 
-    # --- the loop
+    # --- the loop ---
 
     def _train(self) -> None:
         threshold, point = next(self.thresholds), 0
         while True:
             progress = self._progress()
             if progress >= threshold:
-                if progress < 1.0 or self.steps > self._evaluated_step():
+                if self.steps > self._evaluated_step():
                     self._evaluate()
                 while progress >= threshold and threshold < 1.0:
                     threshold = next(self.thresholds)
             if progress >= 1.0:
                 return
+            self._check_stop()
             self._step(progress)
             if int(progress * POINTS) > point:
                 point = int(progress * POINTS)
                 self._point()
-            self._check_stop()
 
     def _evaluated_step(self) -> int:
-        return self.curve[-1]["step"] if self.curve and self.curve[-1]["metrics"] is not None else -1
+        return max((p["step"] for p in self.curve if p["metrics"] is not None), default=-1)
 
     def _step(self, progress: float) -> None:
-        replaying = self._replaying()
-        batch = None if replaying else self.problem.batch(self.steps)
         if self.job.schedule == "linear":
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * (1.0 - progress)
-        closure = self._closure(batch)
-        if replaying:
-            loss = _number(self.optimizer.step(closure))  # type: ignore[arg-type]
+        if self._replaying():
+            loss = _number(self.optimizer.step(self._closure(None)))  # type: ignore[arg-type]
         else:
-            loss = self._timed_step(closure, batch)
+            loss = self._timed_step(self.problem.batch(self.steps))
         self.steps += 1
         if not math.isfinite(loss):
             raise Diverged(f"step {self.steps}: the loss is {loss}")
         self.losses.append(loss)
-        self.state.loss = loss
         if self.steps == WARM_UP and isinstance(self.optimizer, ZerothOrder):
-            self._measure_fidelity()
-        self._show()
+            for name, value in fidelity.measure(self.optimizer).items():
+                setattr(self.row, name, value)
+        self._show(loss)
 
-    def _timed_step(self, closure: Callable[..., Tensor], batch: Any) -> float:
-        live = self.steps - (self.prefix.steps or 0 if self.prefix else 0)
-        warming = live < WARM_UP
+    def _timed_step(self, batch: Any) -> float:
+        warming = self.steps - (self.prefix.steps if self.prefix else 0) < WARM_UP
+        closure = self._closure(batch)
         with self.warm_clock if warming else self.step_clock:
             if warming or self.device.type == "cuda":
                 gradients = [p.grad for _, p in self.weights if p.grad is not None]
@@ -434,22 +395,24 @@ class Run:
 
         return closure
 
+    def _replaying(self) -> bool:
+        if self.prefix is None or not self.prefix.replayed:
+            return False
+        if self.steps < self.prefix.steps:
+            return True
+        assert isinstance(self.optimizer, ZerothOrder)
+        resume.go_live(self.optimizer)
+        return False
+
+    def _spent(self) -> tuple[int, int, float]:
+        """(forwards, backwards, seconds in steps) up to this step."""
+        assert self.counter is not None
+        if self.prefix is not None and self._replaying():
+            return self.prefix.spent(self.steps)
+        return self.counter.forwards, self.counter.backwards, self.step_clock.seconds + self.warm_clock.seconds
+
     def _progress(self) -> float:
-        counter = self.counter
-        assert counter is not None
-        forwards, backwards, seconds = (
-            counter.forwards,
-            counter.backwards,
-            self.step_clock.seconds + self.warm_clock.seconds,
-        )
-        if self._replaying() and self.prefix is not None:  # the prefix has paid already; share it out evenly
-            share = self.steps / max(self.prefix.steps or 1, 1)
-            forwards, backwards = (
-                round((self.prefix.forwards or 0) * share),
-                round((self.prefix.backwards or 0) * share),
-            )
-            seconds = ((self.prefix.step_seconds or 0.0) + (self.prefix.warmup_seconds or 0.0)) * share
-        self.state.progress = min(self.job.budget.spent(self.steps, forwards, backwards, seconds), 1.0)
+        self.state.progress = min(self.job.budget.spent(self.steps, *self._spent()), 1.0)
         return self.state.progress
 
     def _check_stop(self) -> None:
@@ -458,251 +421,108 @@ class Run:
         if self.place.timeout is not None and time.perf_counter() - self.clock_began > self.place.timeout:
             raise Timeout(f"the limit of {self.place.timeout:g} s had passed after {self.steps} steps")
 
-    # --- validation
+    # --- validation and the curve ---
 
     def _evaluate(self) -> None:
         """Validate, off the clock; keep the weights where they are the best so far."""
         assert self.counter is not None
-        known = self._known_metrics()
-        if known is None:
+        metrics = self.prefix.metrics(self.steps) if self.prefix is not None and self._replaying() else None
+        if metrics is None:
             with self.counter.evaluation(), self.eval_clock:
-                known = self.problem.evaluate("validation")
+                metrics = self.problem.evaluate("validation")
             self.model.train(self.row.mode == "train")
         if isinstance(self.optimizer, ZerothOrder):
-            self.optimizer.observe(known)
-        self._point(known)
-        self.state.metrics = known
-        score = self.sign * known[self.metric]
-        ranked = (score if not math.isnan(score) else -math.inf, -known.get("loss", 0.0))
-        last = self.info.get("select", "best") == "last"
-        if last or self.best is None or ranked > self.best:  # ties go to the lower loss, then to the earlier step
-            self.best, self.kept_step, self.validation = ranked, self.steps, known
-            self.kept = None if last else [p.detach().to("cpu", copy=True) for _, p in self.weights]
-
-    def _known_metrics(self) -> dict[str, float] | None:
-        """What a continued run measured at this very step."""
-        import json
-
-        if self._replaying() and self.prefix is not None:
-            for point in self.prefix.curve or []:
-                if point["step"] == self.steps and point["metrics"] is not None:
-                    return {k: float(v) for k, v in json.loads(point["metrics"]).items()}
-        return None
+            self.optimizer.observe(metrics)
+        self._point(metrics)
+        self.state.metrics = {self.metric: metrics[self.metric]}
+        self.keeper.offer(self.steps, metrics)
 
     def _point(self, metrics: dict[str, float] | None = None) -> None:
-        assert self.counter is not None
+        """A point of the curve: the mean loss since the last one, and metrics where they were measured."""
         recent, self.losses = self.losses, []
         if metrics is None and not recent:
             return
-        if metrics is None and self.curve and self.curve[-1]["step"] == self.steps:
-            return
+        forwards, backwards, seconds = self._spent()
         self.curve.append(
             {
                 "step": self.steps,
-                "forwards": self.counter.forwards,
-                "backwards": self.counter.backwards,
-                "seconds": self.step_clock.seconds + self.warm_clock.seconds,
+                "forwards": forwards,
+                "backwards": backwards,
+                "seconds": seconds,
                 "loss": sum(recent) / len(recent) if recent else None,
                 "metrics": None if metrics is None else json_text(metrics),
             }
         )
 
-    def _show(self) -> None:
-        assert self.counter is not None
+    def _show(self, loss: float) -> None:
         state = self.state
-        state.step, state.forwards, state.memory = self.steps, self.counter.forwards, self.memory.peak
-        state.seconds = self.step_clock.seconds + self.warm_clock.seconds
+        state.step, state.loss, state.memory = self.steps, loss, self.memory.peak
+        state.forwards, _, state.seconds = self._spent()
         self.reporter.update(state)
 
-    def _measure_fidelity(self) -> None:
-        assert isinstance(self.optimizer, ZerothOrder)
-        for name, value in fidelity.measure(self.optimizer).items():
-            setattr(self.row, name, value)
-
-    # --- after the last step
+    # --- after the last step ---
 
     def _finish(self) -> None:
         """The kept weights, their digest, and the one look at the test rows."""
         assert self.counter is not None
-        row, stopped = self.row, self.row.status != "ok"
-        self.last_weights: list[Tensor] | None = None
-        if self.best is None:
-            self.kept_step = self.steps
-        if self.kept is not None and self.kept_step != self.steps:
-            self.last_weights = [p.detach().to("cpu", copy=True) for _, p in self.weights]
-            with torch.no_grad():
-                for (_, p), kept in zip(self.weights, self.kept, strict=True):
-                    p.data.copy_(kept)
-        elif stopped:
-            self.kept_step = self.steps
-        row.kept_step, row.final_digest = self.kept_step, digest(self.weights)
-        if self.validation:
-            row.validation, row.validation_metrics = self.validation[self.metric], json_text(self.validation)
-        row.test_looks = 0
-        if stopped:
+        row, keeper = self.row, self.keeper
+        self.last = keeper.restore(self.steps)
+        row.kept_step, row.final_digest, row.test_looks = keeper.step, keeper.digest(), 0
+        if keeper.metrics:
+            row.validation, row.validation_metrics = keeper.metrics[self.metric], json_text(keeper.metrics)
+        if row.status != "ok":
             return
-        scored = self.validation
-        if self.job.score == "test" and self.row.kind != "regression":
+        scored = keeper.metrics
+        if self.job.score == "test" and row.kind != "regression":
             with self.counter.evaluation(), self.eval_clock:
                 scored = self.problem.evaluate("test")
             row.test_looks = 1
         row.value, row.metrics = scored[self.metric], json_text(scored)
         if not math.isfinite(row.value):
             raise Diverged(f"the final {self.metric} is {row.value}")
+        if self.save is not None:
+            _save(self.problem, self.save)
+            self.reporter.note(f"weights saved to {self.save}")
 
     def _account(self) -> None:
         """The columns that exist however the run ended."""
-        row, before = self.row, self.prefix
-        row.total_seconds = time.perf_counter() - self.clock_began
+        row, old = self.row, self.prefix.row if self.prefix else None
+        row.total_seconds = time.perf_counter() - self.clock_began + (old.total_seconds or 0.0 if old else 0.0)
         row.rss_bytes = rss_bytes()
         if self.counter is None:
             return
         self.counter.close()
-        if self.losses:
-            self._point()
+        self._point()
         row.steps, row.curve = self.steps, self.curve
         row.forwards, row.backwards, row.tokens = self.counter.forwards, self.counter.backwards, self.counter.tokens
         row.eval_forwards = self.counter.eval_forwards
         row.step_seconds, row.warmup_seconds = self.step_clock.seconds, self.warm_clock.seconds
         row.eval_seconds = self.eval_clock.seconds
-        done_before = (before.timed_steps or 0) if before else 0
-        row.timed_steps = done_before + max(self.steps - ((before.steps or 0) if before else 0) - WARM_UP, 0)
-        if before:
-            row.total_seconds += before.total_seconds or 0.0
-        memory = self.memory
-        row.inference_bytes, row.reserved_bytes = memory.inference, memory.reserved
-        row.peak_bytes = max(filter(None, (memory.peak, before.peak_bytes if before else None)), default=None)
+        before = (old.timed_steps or 0, old.steps or 0) if old else (0, 0)
+        row.timed_steps = before[0] + max(self.steps - before[1] - WARM_UP, 0)
+        row.inference_bytes, row.reserved_bytes = self.memory.inference, self.memory.reserved
+        peaks = [p for p in (self.memory.peak, old.peak_bytes if old else None) if p is not None]
+        row.peak_bytes = max(peaks, default=None)
         row.state_bytes = nbytes(state_tensors(self.optimizer))
         if isinstance(self.optimizer, ZerothOrder):
             row.probe_mode = self.optimizer.evaluator.mode
-            assert self.trace is not None
-            for name, value in self.trace.to_columns().items():
+            assert self.optimizer.trace is not None
+            for name, value in self.optimizer.trace.to_columns().items():
                 setattr(row, name, value)
 
-    def _save(self, directory: Path) -> None:
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self.problem.save(directory)
-        except OSError as error:
-            raise EnvironmentUnmet(
-                f"the run is stored, but its weights could not be saved to {directory}: {error.strerror}"
-            ) from error
-        self.reporter.note(f"weights saved to {directory}")
-
-    # --- continuing a shorter run
-
-    def _continue(self) -> None:
-        """Take up the longest attempt of this lineage that the same code made and this budget has not outspent."""
-        if self.place.overwrite == "always":
-            return
-        rows, _ = record.scan(
-            self.place.store,
-            (
-                "lineage",
-                "provenance",
-                "status",
-                "steps",
-                "forwards",
-                "backwards",
-                "step_seconds",
-                "warmup_seconds",
-                "environment",
-            ),
-        )
-        usable = [r for r in rows if self._usable(r)]
-        for found in sorted(usable, key=lambda r: -(r["steps"] or 0)):
-            path = Path(found["path"])
-            row = record.read(path)
-            if self._take_up(row, path):
-                self.prefix, self.row.continued_from = row, path.name
-                self.reporter.note(f"continuing {path.name} ({row.status}) from step {row.steps}")
-                return
-
-    def _usable(self, r: dict[str, Any]) -> bool:
-        same = r["lineage"] == self.job.lineage and r["provenance"] == self.row.provenance
-        if not same or r["status"] not in ("ok", "interrupted", "timeout") or not r["steps"]:
-            return False
-        if self.job.schedule != "constant" and r["status"] == "ok":
-            return False  # the schedule depends on the whole budget: a longer run is another run
-        seconds = (r["step_seconds"] or 0.0) + (r["warmup_seconds"] or 0.0)
-        return self.job.budget.spent(r["steps"], r["forwards"] or 0, r["backwards"] or 0, seconds) < 1.0
-
-    def _take_up(self, row: RunRecord, path: Path) -> bool:
-        assert self.counter is not None
-        if isinstance(self.optimizer, ZerothOrder):
-            if self.row.replay_class == "none" or row.start_digest != self.row.start_digest or not row.trace_values:
-                return False
-            if self.job.schedule != "constant" and row.budget != self.row.budget:
-                return False
-            assert row.trace_header is not None and row.trace_counts is not None and row.trace_events is not None
-            self.optimizer.driver = Replay(
-                Trace.from_columns(row.trace_header, row.trace_values, row.trace_counts, row.trace_events)
-            )
-            self._pay(row)
-            return True
-        saved = checkpoint.path_of(self.place.store, self.job.lineage)
-        if checkpoint.about(saved).get("run") != path.name:
-            return False
-        kept = checkpoint.load(saved, self.weights, self.optimizer)
-        self._pay(row)
-        self.steps, self.curve = row.steps or 0, [dict(p) for p in row.curve or []]
-        self._restore_best(kept)
-        return True
-
-    def _pay(self, row: RunRecord) -> None:
-        """What the prefix cost counts for this run too."""
-        assert self.counter is not None
-        self.counter.forwards, self.counter.backwards = row.forwards or 0, row.backwards or 0
-        self.counter.tokens, self.counter.eval_forwards = row.tokens or 0, row.eval_forwards or 0
-        self.step_clock.seconds, self.warm_clock.seconds = row.step_seconds or 0.0, row.warmup_seconds or 0.0
-        self.eval_clock.seconds = row.eval_seconds or 0.0
-
-    def _restore_best(self, kept: list[Tensor] | None) -> None:
-        import json
-
-        for point in self.curve:
-            if point["metrics"] is not None:
-                known = {k: float(v) for k, v in json.loads(point["metrics"]).items()}
-                ranked = (self.sign * known[self.metric], -known.get("loss", 0.0))
-                if self.best is None or ranked > self.best:
-                    self.best, self.kept_step, self.validation = ranked, point["step"], known
-        if self.best is not None and self.info.get("select", "best") == "best":
-            self.kept = kept or [p.detach().to("cpu", copy=True) for _, p in self.weights]
-
-    def _replaying(self) -> bool:
-        if self.prefix is None or not isinstance(self.optimizer, ZerothOrder):
-            return False
-        if self.steps < (self.prefix.steps or 0):
-            return True
-        if isinstance(self.optimizer.driver, Replay):
-            self.optimizer.driver = Live()
-        return False
-
     def _checkpoint(self, path: Path) -> None:
-        """What a larger budget needs to go on, where a trace cannot give it."""
-        if isinstance(self.optimizer, ZerothOrder):
-            return
-        kept = None
-        if self.last_weights is not None:
-            kept = [p.detach().to("cpu", copy=True) for _, p in self.weights]
-            with torch.no_grad():
-                for (_, p), last in zip(self.weights, self.last_weights, strict=True):
-                    p.data.copy_(last)
         try:
-            checkpoint.save(
-                checkpoint.path_of(self.place.store, self.job.lineage),
-                self.weights,
-                self.optimizer,
-                kept,
-                {"run": path.name},
-            )
+            resume.save_checkpoint(self.place.store, self.job, path.name, self.weights, self.optimizer, self.last)
         except OSError as error:
-            self.reporter.note(f"no checkpoint: {error.strerror}; the result is stored")
-        finally:
-            if kept is not None:
-                with torch.no_grad():
-                    for (_, p), best in zip(self.weights, kept, strict=True):
-                        p.data.copy_(best)
+            self.reporter.note(f"no checkpoint for a larger budget: {error.strerror}; the result is stored")
+
+
+def _save(problem: Any, directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        problem.save(directory)
+    except OSError as error:
+        raise EnvironmentUnmet(f"cannot save weights to {directory}: {error.strerror or error}") from error
 
 
 def _number(loss: Any) -> float:
@@ -710,19 +530,12 @@ def _number(loss: Any) -> float:
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    from torch.utils._pytree import tree_leaves
-
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 def _out_of_memory(error: Exception) -> bool:
-    text = str(error)
-    return (
-        isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        or "out of memory" in text
-        or "not enough memory" in text
-        or "can't allocate memory" in text
-    )
+    said = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(text in str(error) for text in said)
 
 
 @contextmanager
@@ -743,17 +556,3 @@ def _signals(stop: list[str]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-__all__ = [
-    "Place",
-    "Reporter",
-    "State",
-    "build",
-    "execute",
-    "fingerprint",
-    "make_optimizer",
-    "run",
-    "synchronise",
-    "trained",
-]

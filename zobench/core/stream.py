@@ -250,7 +250,7 @@ class _Windows:
                 p.data = torch.full((), math.nan, dtype=w.dtype, device=w.device).expand(w.shape)
 
     def restore(self) -> None:
-        for module, _, shown in reversed(self.stack):
+        for _, _, shown in reversed(self.stack):
             for place in shown:
                 self._hide_lazy(*place)
         for p, w in zip(self.stream.tensors, self.originals, strict=True):

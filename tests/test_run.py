@@ -1,0 +1,350 @@
+"""One run becomes one row, whatever happens to it; a larger budget continues it; a file of one's own works like ours."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import zobench
+from zobench import plan, record, registry
+from zobench.build import fingerprint
+from zobench.replay import rebuild
+from zobench.run import Place, execute
+from zobench.spec import Job, MismatchError, UsageError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def run(store, optimizer="mezo", budget="steps=60", task="softmax_l2", **request):
+    place = {k: request.pop(k) for k in ("timeout", "overwrite", "save") if k in request}
+    asked = plan.Request([task], [optimizer], budget=budget, **request)
+    return list(execute(plan.jobs(asked, fingerprint), Place(store=store, device="cpu", **place)))
+
+
+def one(*args, **kwargs):
+    ((row, _),) = run(*args, **kwargs)
+    return row
+
+
+def points(row):
+    return {p["step"]: p["metrics"] for p in row.curve if p["metrics"] is not None}
+
+
+def test_a_finished_cell_is_found_done_and_overwrite_adds_an_attempt(tmp_path):
+    ((first, fresh),) = run(tmp_path)
+    ((again, found),) = run(tmp_path)
+    assert (fresh, found) == (False, True) and again == first
+    ((second, found),) = run(tmp_path, overwrite="always")
+    assert not found and second.attempt == 2 and second.final_digest == first.final_digest
+    assert len(list(tmp_path.glob("*.parquet"))) == 2
+    ((standing, _),) = run(tmp_path)
+    assert standing.attempt == 2
+
+
+@pytest.mark.parametrize("optimizer", ("mezo", "adam", "sgd"))
+def test_a_larger_budget_continues_to_the_same_bits(tmp_path, optimizer):
+    one(tmp_path / "a", optimizer, "steps=60")
+    longer = one(tmp_path / "a", optimizer, "steps=150")
+    fresh = one(tmp_path / "b", optimizer, "steps=150")
+    assert longer.continued_from and not fresh.continued_from
+    assert longer.final_digest == fresh.final_digest and longer.value == fresh.value
+    assert (longer.steps, longer.forwards, longer.backwards) == (fresh.steps, fresh.forwards, fresh.backwards)
+    if optimizer == "mezo":
+        assert longer.trace_values == fresh.trace_values and points(longer) == points(fresh)
+        assert [p["forwards"] for p in longer.curve] == [p["forwards"] for p in fresh.curve]
+
+
+def test_continuing_makes_no_forward_of_the_old_steps(tmp_path, monkeypatch):
+    one(tmp_path, budget="steps=60")
+    task = registry.load(registry.find("task", "softmax_l2"))
+    build, calls = task.build, []
+
+    def counting(setting, **options):
+        problem = build(setting, **options)
+        loss = problem.loss
+        problem.loss = lambda batch: calls.append(1) or loss(batch)
+        return problem
+
+    monkeypatch.setattr(task, "build", counting)
+    row = one(tmp_path, budget="steps=70")
+    assert row.steps == 70 and row.forwards == 140
+    assert len(calls) == 1 + 2 * 10  # the memory yardstick, then ten steps of two probes
+
+
+def test_a_first_order_run_continues_with_its_random_state_and_best_weights(tmp_path, nano_dir, data_dir):
+    """Dropout is on and the best weights are not the last: both must survive the checkpoint."""
+    options = dict(task="sst2[num_train=12,num_dev=6,num_eval=6]", model=str(nano_dir), data_dir=str(data_dir))
+    optimizer = "adam[lr=3e-3]"
+    one(tmp_path / "a", optimizer, "steps=6", evaluations=3, batch_size=4, **options)
+    longer = one(tmp_path / "a", optimizer, "steps=12", evaluations=6, batch_size=4, **options)
+    fresh = one(tmp_path / "b", optimizer, "steps=12", evaluations=6, batch_size=4, **options)
+    assert longer.continued_from
+    assert (longer.final_digest, longer.kept_step, longer.value) == (fresh.final_digest, fresh.kept_step, fresh.value)
+    assert points(longer) == points(fresh)
+
+
+def test_the_best_weights_by_validation_are_kept_and_replayed(tmp_path, nano_dir, data_dir):
+    row = one(
+        tmp_path, "mezo[lr=2e-3]", "steps=20", "sst2[num_train=24,num_dev=8,num_eval=8]", evaluations=10, batch_size=4,
+        model=str(nano_dir), data_dir=str(data_dir),
+    )  # fmt: skip
+    assert row.status == "ok" and row.mode == "eval" and row.partial_data and row.test_looks == 1
+    scores = {step: json.loads(m) for step, m in points(row).items()}
+    best = max(scores, key=lambda s: (scores[s]["accuracy"], -scores[s]["loss"], -s))
+    assert row.kept_step == best and row.validation == scores[best]["accuracy"]
+    problem = rebuild(row)  # checks the digest of the kept weights
+    assert problem.evaluate("test")["accuracy"] == row.value
+
+
+def test_validation_only_never_looks_at_the_test_rows(tmp_path, nano_dir, data_dir):
+    row = one(
+        tmp_path, "mezo", "steps=2", "sst2[num_train=12,num_dev=4]", model=str(nano_dir), data_dir=str(data_dir),
+        score="validation",
+    )  # fmt: skip
+    assert row.test_looks == 0 and row.value == row.validation and not row.num_test
+
+
+TASK = '''
+"""A task of one's own."""
+import torch
+from zobench.spec import Problem, Setting
+
+INFO = dict(title="mine", year=2026, paper="", suite="mine", kind="regression", metric="loss", better="lower",
+            scale="linear", version=1, aliases=(), needs=(), budget="steps=20", batch_size=1, select="last",
+            curve="linear", rates=(), limits=dict(), choices=dict())
+
+
+class Mine:
+    rates, facts = {}, {}
+
+    def __init__(self, fail, at):
+        self.model = torch.nn.Linear(3, 1).double()
+        torch.nn.init.ones_(self.model.weight)
+        self.fail, self.at, self.calls = fail, at, 0
+
+    def batch(self, step):
+        return torch.ones(4, 3, dtype=torch.float64)
+
+    def loss(self, batch):
+        self.calls += 1
+        if self.fail and self.calls > self.at:
+            raise {"oom": torch.OutOfMemoryError, "error": ZeroDivisionError, "memory": MemoryError}[self.fail]("no luck")
+        return self.model(batch).square().mean()
+
+    def evaluate(self, split):
+        with torch.no_grad():
+            return {"loss": float(self.model(self.batch(0)).square().mean())}
+
+    def save(self, directory):
+        pass
+
+
+def build(setting, *, fail="", at=6):
+    return Mine(fail, at)
+'''
+OPTIMIZER = '''
+"""An optimizer of one's own: MeZO with a sign."""
+from zobench.core.zeroth_order import ZerothOrder
+
+INFO = dict(title="mine", order="zeroth", family="two-point", forwards="2", backwards="0", replay="exact", mode="eval",
+            limits=dict(lr=">=0"))
+__all__ = ["Mine"]
+
+
+class Mine(ZerothOrder):
+    """theta -= lr * sign(g) * z."""
+
+    def __init__(self, params, lr=1e-2, *, eps=1e-3, seed=None, mode="auto"):
+        super().__init__(params, dict(lr=lr), seed=seed, mode=mode)
+        self.eps = eps
+
+    def update(self):
+        z = self.draw()
+        plus, minus = yield self.at(self.eps * z), self.at(-self.eps * z)
+        self.apply(z, lambda group: -group["lr"] * ((plus > minus) - (plus < minus)))
+        return (plus + minus) / 2
+'''
+
+
+@pytest.fixture
+def mine(tmp_path):
+    (tmp_path / "mytask.py").write_text(TASK)
+    (tmp_path / "myopt.py").write_text(OPTIMIZER)
+    return str(tmp_path / "mytask.py"), str(tmp_path / "myopt.py")
+
+
+@pytest.mark.parametrize("optimizer", ("sgd[lr=1e200]", "mezo[lr=1e200]"))
+def test_divergence_is_a_row(tmp_path, mine, optimizer):
+    row = one(tmp_path / "s", optimizer, "steps=50", mine[0])
+    assert row.status == "diverged" and row.reason and row.value is None and row.steps < 50
+    assert record.read(next((tmp_path / "s").glob("*.parquet"))).status == "diverged"
+    ((again, found),) = run(tmp_path / "s", optimizer, "steps=50", mine[0])
+    assert not found and again.attempt == 2  # a failure is not an answer to be reused
+
+
+def test_files_of_ones_own_run_like_ours(tmp_path, mine):
+    row = one(tmp_path / "s", mine[1], "steps=30", mine[0])
+    assert row.status == "ok" and row.forwards == 60 and row.value < 9.0 and row.task == "file:mytask"
+    assert rebuild(row).evaluate("validation")["loss"] == row.value
+
+
+@pytest.mark.parametrize("fail, status", (("oom", "oom"), ("memory", "oom"), ("error", "error")))
+def test_failures_are_rows_with_a_reason_and_what_was_measured(tmp_path, mine, fail, status):
+    row = one(tmp_path / "s", "mezo", "steps=30", f"{mine[0]}[fail={fail}]")
+    assert row.status == status and "no luck" in row.reason
+    assert row.steps == 2 and len(row.trace_values) == 4 and row.forwards >= 4
+    assert record.scan(tmp_path / "s")[1] == []
+
+
+def test_provenance_follows_code_not_words(tmp_path, mine):
+    def provenance():
+        plan._tree.cache_clear(), plan._imports.cache_clear()
+        (job,) = plan.jobs(plan.Request([mine[0]], [mine[1]]), fingerprint)
+        return plan.provenance(job)
+
+    before, path = provenance(), Path(mine[1])
+    path.write_text(OPTIMIZER.replace("theta -= lr", "w -= lr").replace("An optimizer", "# a comment\nAn optimizer"))
+    assert provenance() == before
+    path.write_text(OPTIMIZER.replace("1e-3", "2e-3"))
+    assert provenance() != before
+    path.write_text(OPTIMIZER)
+    engine = registry.PACKAGE / "core" / "perturb.py"
+    files = plan._closure([path])
+    assert engine in files and registry.PACKAGE / "report" / "tables.py" not in files
+
+
+def test_a_time_limit_is_a_row_and_the_run_goes_on_from_it(tmp_path):
+    row = one(tmp_path, budget="steps=100000", timeout=1.0)
+    assert row.status == "timeout" and 0 < row.steps < 100000 and "limit" in row.reason
+    goal = row.steps + 50
+    later = one(tmp_path, budget=f"steps={goal}")
+    assert later.continued_from and later.final_digest == one(tmp_path / "fresh", budget=f"steps={goal}").final_digest
+
+
+@pytest.mark.parametrize("budget, steps", (("steps=7", 7), ("forwards=20", 10)))
+def test_budgets_are_kept(tmp_path, budget, steps):
+    assert one(tmp_path, "mezo", budget).steps == steps
+
+
+def test_a_backward_costs_two_forwards_of_the_budget(tmp_path):
+    row = one(tmp_path, "sgd", "forwards=30")
+    assert (row.steps, row.forwards, row.backwards) == (10, 10, 10)
+
+
+def test_a_time_budget_ends_the_run(tmp_path):
+    row = one(tmp_path, "mezo", "time=0.5s")
+    assert row.status == "ok" and 0.5 <= row.step_seconds + row.warmup_seconds < 1.5
+
+
+def test_a_linear_schedule_is_in_the_trace(tmp_path):
+    row = one(tmp_path, "mezo", "steps=40", schedule="linear")
+    rates = [e[4] for e in json.loads(row.trace_events) if e[1] == "group" and e[3] == "lr"]
+    assert len(rates) == 40 and rates[-1] == pytest.approx(rates[0] / 40)
+    rebuild(row)
+    longer = one(tmp_path, "mezo", "steps=80", schedule="linear")
+    assert not longer.continued_from  # its schedule is another one
+
+
+def test_a_falsified_trace_is_found_out(tmp_path):
+    row = one(tmp_path)
+    row.trace_values[10] += 1e-9
+    with pytest.raises(MismatchError, match="differ"):
+        rebuild(row)
+
+
+def test_first_order_runs_say_that_they_cannot_be_replayed(tmp_path):
+    with pytest.raises(UsageError, match="no trace"):
+        rebuild(one(tmp_path, "adam"))
+
+
+def test_the_row_holds_what_was_measured(tmp_path, nano_dir, data_dir):
+    options = dict(task="sst2[num_train=12,num_dev=4,num_eval=4]", model=str(nano_dir), data_dir=str(data_dir), batch_size=4)
+    mezo, adam = (one(tmp_path, name, "steps=5", **options) for name in ("mezo", "adam"))
+    trainable = mezo.parameters_count
+    assert (mezo.state_bytes, mezo.forwards, mezo.backwards) == (0, 10, 0)
+    assert (adam.forwards, adam.backwards) == (5, 5)
+    assert adam.state_bytes >= 2 * 4 * trainable and adam.weight_bytes == 4 * trainable
+    assert adam.peak_bytes - mezo.peak_bytes > 3 * 4 * trainable  # gradients and two moments
+    assert mezo.inference_bytes <= mezo.peak_bytes < 1.3 * mezo.inference_bytes
+    assert mezo.probe_mode == "stream" and mezo.restore_drift == 0.0 and mezo.probe_cosine > 0.999
+    assert mezo.tokens > 0 and mezo.eval_forwards > 0 and mezo.timed_steps == 3 and mezo.rss_bytes > mezo.peak_bytes
+    environment = json.loads(mezo.environment)
+    assert environment["torch"] and environment["hardware"] and environment["started"]
+    assert mezo.start_digest == adam.start_digest and mezo.final_digest != adam.final_digest
+
+
+def test_low_precision_shows_in_the_fidelity_columns(tmp_path, nano_dir, data_dir):
+    options = dict(task="sst2[num_train=12,num_dev=4,num_eval=4]", model=str(nano_dir), data_dir=str(data_dir), batch_size=4)
+    row = one(tmp_path, "mezo[lr=1e-6]", "steps=4", dtype="bf16", **options)
+    assert row.status == "ok" and row.restore_drift == 0.0
+    assert row.probe_unmoved > 0.01 and row.probe_cosine < 0.9999
+    assert row.lost_updates > 0.9  # at lr g near 1e-6 nearly every bfloat16 update rounds away
+
+
+def test_the_door_for_notebooks(tmp_path):
+    rows = zobench.run("softmax_l2", ["sgd", "mezo[lr=1.0]"], seeds=2, budget="steps=10", store=tmp_path)
+    assert [r.optimizer for r in rows] == ["sgd", "sgd", "mezo", "mezo"] and [r.seed for r in rows] == [0, 1, 0, 1]
+    assert rows[0].lr_source == "task" and rows[2].lr_source == "given"
+    assert callable(zobench.run) and zobench.run.Place is Place
+
+
+def test_a_job_crosses_as_text():
+    for job in plan.jobs(plan.Request(["softmax_l2"], ["mezo", "adam"], seeds="2"), fingerprint):
+        assert Job.from_json(job.to_json()) == job and Job.from_json(job.to_json()).cell == job.cell
+
+
+COMMAND = [sys.executable, "-m", "zobench", "run", "-t", "softmax_l2", "-O", "mezo", "--budget", "steps=3000", "-o"]
+
+
+def start(store):
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    return subprocess.Popen([*COMMAND, str(store)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_ctrl_c_is_a_row_and_the_same_command_goes_on_to_the_same_bits(tmp_path):
+    process = start(tmp_path)
+    time.sleep(3.0)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    _, err = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("the run was faster than the signal")
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    rows, problems = record.scan(tmp_path)
+    assert not problems
+    assert all(r["status"] == "interrupted" for r in rows)
+    second = start(tmp_path)
+    _, err = second.communicate(timeout=120)
+    assert second.returncode == 0, err
+    finished = [r for r in record.scan(tmp_path, ("status", "final_digest", "continued_from"))[0] if r["status"] == "ok"]
+    fresh = one(tmp_path / "fresh", "mezo", "steps=3000")
+    assert [r["final_digest"] for r in finished] == [fresh.final_digest]
+    assert bool(finished[0]["continued_from"]) == any(r["steps"] for r in rows)
+
+
+def test_a_killed_run_leaves_no_half_file(tmp_path):
+    for delay in (0.3, 1.5, 2.5, 3.0):
+        process = start(tmp_path)
+        time.sleep(delay)
+        process.kill()
+        process.communicate()
+        rows, problems = record.scan(tmp_path)
+        assert not problems and all(r["status"] == "ok" for r in rows)
+    second = start(tmp_path)
+    second.communicate(timeout=120)
+    assert second.returncode == 0
+    (row,) = record.standing(record.scan(tmp_path)[0])
+    assert row["status"] == "ok" and torch.isfinite(torch.tensor(row["value"]))

@@ -1,0 +1,118 @@
+"""One contract, run over every registered task, on real rows where there are some and on ours where not."""
+
+import doctest
+import math
+
+import pytest
+import torch
+
+from zobench import registry
+from zobench.build import trained
+from zobench.optimizers import MeZO
+from zobench.spec import Budget, Setting, UsageError
+
+ENTRIES = list(registry.entries("task").values())
+KEYS = set(
+    "title year paper suite kind metric better scale version "
+    "aliases needs budget batch_size select curve rates limits choices".split()
+)
+SMALL = dict(num_train=12, num_dev=4, num_eval=4)
+pytestmark = pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
+
+
+def build(entry, data_dir, **changed):
+    needs_model = "model" in entry.info["needs"]
+    setting = dict(
+        model="random:opt-nano" if needs_model else None, data_dir=data_dir if needs_model else None, batch_size=4
+    )
+    options = {k: v for k, v in SMALL.items() if k in entry.options}
+    if "max_new_tokens" in entry.options:
+        options["max_new_tokens"] = 3
+    return registry.load(entry).build(Setting(**setting | changed), **options)
+
+
+def leaves(batch):
+    from torch.utils._pytree import tree_leaves
+
+    return [leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor)]
+
+
+def test_info_is_complete(entry):
+    assert set(entry.info) >= KEYS
+    assert entry.info["better"] in ("higher", "lower") and entry.info["scale"] in ("linear", "log")
+    Budget.parse(entry.info["budget"])
+    assert "hub" not in entry.info or set(entry.info["hub"]) >= {"id", "folder"}
+
+
+def test_the_examples_in_its_docstrings_hold(entry):
+    result = doctest.testmod(registry.load(entry))
+    assert result.failed == 0 and (result.attempted or not entry.info["needs"])
+
+
+def test_its_loss_is_a_finite_scalar_with_a_gradient(entry, data_dir):
+    problem = build(entry, data_dir)
+    loss = problem.loss(problem.batch(0))
+    assert loss.shape == () and loss.dtype in (torch.float32, torch.float64) and math.isfinite(float(loss.detach()))
+    loss.backward()
+    assert any(p.grad is not None and p.grad.any() for _, p in trained(problem.model))
+
+
+def test_batches_are_a_pure_function_of_step_and_seed(entry, data_dir):
+    problem, twin = build(entry, data_dir), build(entry, data_dir)
+    late = problem.batch(5)  # asked for first: no hidden position
+    for step in (0, 5):
+        again, other = problem.batch(step), twin.batch(step)
+        assert all(torch.equal(a, b) for a, b in zip(leaves(again), leaves(other), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(leaves(late), leaves(problem.batch(5)), strict=True))
+
+
+def test_metrics_are_there_and_evaluation_leaves_no_trace(entry, data_dir):
+    problem = build(entry, data_dir)
+    batch = problem.batch(0)
+    with torch.no_grad():
+        before = float(problem.loss(batch))
+    metrics = problem.evaluate("validation")
+    assert entry.info["metric"] in metrics and all(isinstance(v, float) for v in metrics.values())
+    if entry.info["scale"] == "linear":
+        assert 0.0 <= metrics[entry.info["metric"]] <= 1.0
+    with torch.no_grad():
+        assert float(problem.loss(batch)) == before
+
+
+def test_test_rows_are_sealed_when_validation_is_scored(entry, data_dir):
+    problem = build(entry, data_dir, score="validation")
+    problem.evaluate("validation")
+    if entry.info["kind"] != "regression":
+        with pytest.raises(UsageError, match="validation only"):
+            problem.evaluate("test")
+
+
+def test_published_rates_cover_what_info_names(entry, data_dir):
+    rates = build(entry, data_dir).rates
+    assert set(rates) == set(entry.info["rates"]) and all(0 < r < math.inf for r in rates.values())
+
+
+def test_a_published_rate_makes_progress(entry, data_dir):
+    if "two-point" not in entry.info["rates"]:
+        return
+    problem = build(entry, data_dir)
+    start = problem.evaluate("validation")[entry.info["metric"]]
+    opt = MeZO(problem.model, lr=problem.rates["two-point"], seed=1)
+    for step in range(100):
+        batch = problem.batch(step)
+        opt.step(lambda: problem.loss(batch))  # noqa: B023
+    end = problem.evaluate("validation")[entry.info["metric"]]
+    assert end < 0.1 * start if entry.info["better"] == "lower" else end > start
+
+
+def test_a_saved_model_opens_again(entry, data_dir, tmp_path):
+    problem = build(entry, data_dir)
+    problem.save(tmp_path / "saved")
+    assert list((tmp_path / "saved").glob("*.safetensors"))
+    if entry.info["needs"]:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+        AutoTokenizer.from_pretrained(tmp_path / "saved")
+        mine = dict(problem.model.named_parameters())
+        assert all(torch.equal(p, mine[name]) for name, p in model.named_parameters())

@@ -1,0 +1,81 @@
+"""Names -> live objects: the device, the problem with its model, the optimizer on its parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from zobench import registry
+from zobench.core.zeroth_order import ZerothOrder
+from zobench.spec import EnvironmentUnmet, Job, Setting, UsageError
+
+
+def fingerprint(entry: registry.Entry, data_dir: str | None) -> str:
+    """What the rows of a task hash to, or the hub commit they come from."""
+    from zobench.problems.data import locate
+
+    return locate(entry.info, Path(data_dir) if data_dir else None).fingerprint
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one; a device that is not there is an EnvironmentUnmet."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device {name!r}: write cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r}: zobench runs on cpu and cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise EnvironmentUnmet(
+            f"device {name}: this machine has {torch.cuda.device_count()} CUDA devices; try --device cpu"
+        )
+    return device
+
+
+def make_problem(job: Job, device: torch.device) -> Any:
+    """The job's problem, its model on the device. torch's generator starts at the job's seed, for tasks that use it."""
+    torch.manual_seed(job.seed)
+    task = registry.find("task", job.task_path or job.task)
+    setting = Setting(
+        model=job.model,
+        revision=job.revision,
+        adapter=job.adapter,
+        dtype=job.dtype,
+        device=str(device),
+        seed=job.seed,
+        data_seed=job.data_seed,
+        batch_size=job.batch_size,
+        score=job.score,
+        data=job.data,
+        data_dir=Path(job.data_dir) if job.data_dir else None,
+    )
+    return registry.load(task).build(setting, **job.task_options)
+
+
+def make_optimizer(job: Job, problem: Any) -> tuple[torch.optim.Optimizer, dict[str, Any], str]:
+    """(optimizer, its parameters as used, where the lr came from)."""
+    entry = registry.find("optimizer", job.optimizer_path or job.optimizer)
+    options, source = dict(job.optimizer_options), "default"
+    if options.get("lr") == "task":
+        options["lr"], source = float(problem.rates[entry.info["family"]]), "task"
+    elif options.get("lr") != entry.options.get("lr"):
+        source = "given"
+    cls = registry.optimizer_class(entry)
+    try:
+        if issubclass(cls, ZerothOrder):
+            optimizer = cls(problem.model, **options, seed=job.seed)
+        else:
+            named = [(n, p) for n, p in problem.model.named_parameters() if p.requires_grad]
+            optimizer = cls(named, **options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"optimizer {entry.name}: {error}") from error
+    return optimizer, options, source
+
+
+def trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, p) for name, p in model.named_parameters() if p.requires_grad]

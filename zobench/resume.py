@@ -1,0 +1,125 @@
+"""A larger budget continues a finished, interrupted or timed-out run of the same lineage instead of repeating it.
+
+A zeroth-order run is taken up from its trace: its steps are replayed without a forward pass, validations it already made
+at the same steps are read back, and what it cost counts. A first-order run is taken up from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zobench import checkpoint, record
+from zobench.core.trace import Trace
+from zobench.core.zeroth_order import Live, Replay, ZerothOrder
+from zobench.keeper import Keeper, Named, copies, put
+from zobench.record import RunRecord
+from zobench.spec import Job
+
+STATUSES = ("ok", "interrupted", "timeout")
+COLUMNS = (
+    "cell",
+    "lineage",
+    "provenance",
+    "status",
+    "steps",
+    "forwards",
+    "backwards",
+    "step_seconds",
+    "warmup_seconds",
+)
+
+
+@dataclass
+class Prefix:
+    """The run that is continued. `replayed`: its steps pass through the loop again, read back from the trace."""
+
+    row: RunRecord
+    path: Path
+    replayed: bool
+
+    @property
+    def steps(self) -> int:
+        return self.row.steps or 0
+
+    def spent(self, step: int) -> tuple[int, int, float]:
+        """(forwards, backwards, seconds) that it had paid at this step: every step of a run costs the same."""
+        share = min(step / max(self.steps, 1), 1.0)
+        seconds = (self.row.step_seconds or 0.0) + (self.row.warmup_seconds or 0.0)
+        return round((self.row.forwards or 0) * share), round((self.row.backwards or 0) * share), seconds * share
+
+    def metrics(self, step: int) -> dict[str, float] | None:
+        """What it measured at this very step."""
+        for point in self.row.curve or []:
+            if point["step"] == step and point["metrics"] is not None:
+                return read_metrics(point)
+        return None
+
+
+def read_metrics(point: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in json.loads(point["metrics"]).items()}
+
+
+def take_up(job: Job, row: RunRecord, store: Path, optimizer: torch.optim.Optimizer, keeper: Keeper) -> Prefix | None:
+    """The longest usable attempt, with optimizer and weights set up to go on from it; None to start anew.
+
+    `row` is the row of the new run: code and start weights must be those of the old one.
+    """
+    rows, _ = record.scan(store, COLUMNS)
+    usable = [r for r in rows if _usable(r, job, row)]
+    for found in sorted(usable, key=lambda r: -r["steps"]):
+        path = Path(found["path"])
+        old = record.read(path)
+        if isinstance(optimizer, ZerothOrder):
+            if old.start_digest == row.start_digest and old.trace_header and old.trace_counts:
+                assert old.trace_values is not None
+                assert old.trace_events is not None
+                trace = Trace.from_columns(old.trace_header, old.trace_values, old.trace_counts, old.trace_events)
+                optimizer.driver = Replay(trace)
+                return Prefix(old, path, replayed=True)
+        elif checkpoint.about(checkpoint.path_of(store, job.lineage)).get("run") == path.name:
+            _restore(checkpoint.load(checkpoint.path_of(store, job.lineage), keeper.weights, optimizer), old, keeper)
+            return Prefix(old, path, replayed=False)
+    return None
+
+
+def _usable(found: dict[str, Any], job: Job, row: RunRecord) -> bool:
+    if found["lineage"] != job.lineage or found["provenance"] != row.provenance or found["status"] not in STATUSES:
+        return False
+    if not found["steps"] or (row.replay_class == "none" and row.order == "zeroth"):
+        return False
+    if job.schedule != "constant" and found["cell"] != job.cell:
+        return False  # the schedule depends on the whole budget: with another one it is another run
+    seconds = (found["step_seconds"] or 0.0) + (found["warmup_seconds"] or 0.0)
+    return job.budget.spent(found["steps"], found["forwards"] or 0, found["backwards"] or 0, seconds) < 1.0
+
+
+def _restore(kept: list[torch.Tensor] | None, old: RunRecord, keeper: Keeper) -> None:
+    for point in old.curve or []:
+        if point["metrics"] is not None:
+            keeper.offer(point["step"], read_metrics(point), kept)
+
+
+def go_live(optimizer: ZerothOrder) -> None:
+    """The prefix has been replayed: from here on probes are evaluated."""
+    if isinstance(optimizer.driver, Replay):
+        optimizer.driver = Live()
+
+
+def save_checkpoint(
+    store: Path, job: Job, run: str, weights: Named, optimizer: torch.optim.Optimizer, last: list[torch.Tensor] | None
+) -> bool:
+    """Write what a larger budget needs, where no trace can give it; `last`: the last weights, if others were kept."""
+    path = checkpoint.path_of(store, job.lineage)
+    if last is None:
+        return checkpoint.save(path, weights, optimizer, None, {"run": run})
+    kept = copies(weights)
+    put(weights, last)
+    try:
+        return checkpoint.save(path, weights, optimizer, kept, {"run": run})
+    finally:
+        put(weights, kept)
