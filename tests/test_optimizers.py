@@ -13,8 +13,7 @@ from zobench.meters import Counter
 
 ENTRIES = list(registry.entries("optimizer").values())
 KEYS = set(
-    "title year paper order family forwards backwards state replay "
-    "mode grid limits choices aliases notes".split()
+    "title year paper order family forwards backwards state replay mode grid limits choices aliases notes".split()
 )
 pytestmark = pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
 

@@ -13,7 +13,7 @@ import torch
 
 import zobench
 from zobench import plan, record, registry
-from zobench.build import fingerprint
+from zobench.build import Names
 from zobench.replay import rebuild
 from zobench.run import Place, execute
 from zobench.spec import Job, MismatchError, UsageError
@@ -24,7 +24,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 def run(store, optimizer="mezo", budget="steps=60", task="softmax_l2", **request):
     place = {k: request.pop(k) for k in ("timeout", "overwrite", "save") if k in request}
     asked = plan.Request([task], [optimizer], budget=budget, **request)
-    return list(execute(plan.jobs(asked, fingerprint), Place(store=store, device="cpu", **place)))
+    return list(execute(plan.jobs(asked, Names()), Place(store=store, device="cpu", **place)))
 
 
 def one(*args, **kwargs):
@@ -205,7 +205,7 @@ def test_failures_are_rows_with_a_reason_and_what_was_measured(tmp_path, mine, f
 def test_provenance_follows_code_not_words(tmp_path, mine):
     def provenance():
         plan._tree.cache_clear(), plan._imports.cache_clear()
-        (job,) = plan.jobs(plan.Request([mine[0]], [mine[1]]), fingerprint)
+        (job,) = plan.jobs(plan.Request([mine[0]], [mine[1]]), Names())
         return plan.provenance(job)
 
     before, path = provenance(), Path(mine[1])
@@ -264,7 +264,9 @@ def test_first_order_runs_say_that_they_cannot_be_replayed(tmp_path):
 
 
 def test_the_row_holds_what_was_measured(tmp_path, nano_dir, data_dir):
-    options = dict(task="sst2[num_train=12,num_dev=4,num_eval=4]", model=str(nano_dir), data_dir=str(data_dir), batch_size=4)
+    options = dict(
+        task="sst2[num_train=12,num_dev=4,num_eval=4]", model=str(nano_dir), data_dir=str(data_dir), batch_size=4
+    )
     mezo, adam = (one(tmp_path, name, "steps=5", **options) for name in ("mezo", "adam"))
     trainable = mezo.parameters_count
     assert (mezo.state_bytes, mezo.forwards, mezo.backwards) == (0, 10, 0)
@@ -280,7 +282,9 @@ def test_the_row_holds_what_was_measured(tmp_path, nano_dir, data_dir):
 
 
 def test_low_precision_shows_in_the_fidelity_columns(tmp_path, nano_dir, data_dir):
-    options = dict(task="sst2[num_train=12,num_dev=4,num_eval=4]", model=str(nano_dir), data_dir=str(data_dir), batch_size=4)
+    options = dict(
+        task="sst2[num_train=12,num_dev=4,num_eval=4]", model=str(nano_dir), data_dir=str(data_dir), batch_size=4
+    )
     row = one(tmp_path, "mezo[lr=1e-6]", "steps=4", dtype="bf16", **options)
     assert row.status == "ok" and row.restore_drift == 0.0
     assert row.probe_unmoved > 0.01 and row.probe_cosine < 0.9999
@@ -295,7 +299,7 @@ def test_the_door_for_notebooks(tmp_path):
 
 
 def test_a_job_crosses_as_text():
-    for job in plan.jobs(plan.Request(["softmax_l2"], ["mezo", "adam"], seeds="2"), fingerprint):
+    for job in plan.jobs(plan.Request(["softmax_l2"], ["mezo", "adam"], seeds="2"), Names()):
         assert Job.from_json(job.to_json()) == job and Job.from_json(job.to_json()).cell == job.cell
 
 
@@ -304,7 +308,9 @@ COMMAND = [sys.executable, "-m", "zobench", "run", "-t", "softmax_l2", "-O", "me
 
 def start(store):
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
-    return subprocess.Popen([*COMMAND, str(store)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*COMMAND, str(store)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_ctrl_c_is_a_row_and_the_same_command_goes_on_to_the_same_bits(tmp_path):
@@ -329,7 +335,9 @@ def test_ctrl_c_is_a_row_and_the_same_command_goes_on_to_the_same_bits(tmp_path)
     second = start(tmp_path)
     _, err = second.communicate(timeout=120)
     assert second.returncode == 0, err
-    finished = [r for r in record.scan(tmp_path, ("status", "final_digest", "continued_from"))[0] if r["status"] == "ok"]
+    finished = [
+        r for r in record.scan(tmp_path, ("status", "final_digest", "continued_from"))[0] if r["status"] == "ok"
+    ]
     fresh = one(tmp_path / "fresh", "mezo", "steps=3000")
     assert [r["final_digest"] for r in finished] == [fresh.final_digest]
     assert bool(finished[0]["continued_from"]) == any(r["steps"] for r in rows)

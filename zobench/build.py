@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,48 @@ from zobench.core.zeroth_order import ZerothOrder
 from zobench.spec import EnvironmentUnmet, Job, Setting, UsageError
 
 
-def fingerprint(entry: registry.Entry, data_dir: str | None) -> str:
-    """What the rows of a task hash to, or the hub commit they come from."""
-    from zobench.problems.data import locate
+class Names:
+    """What data and models are called in a cell: by content where they are local, by commit where they are on the hub."""
 
-    return locate(entry.info, Path(data_dir) if data_dir else None).fingerprint
+    def data(self, entry: registry.Entry, data_dir: str | None) -> str:
+        from zobench.problems.data import locate
+
+        return locate(entry.info, Path(data_dir) if data_dir else None).fingerprint
+
+    def model(self, model: str, revision: str | None) -> tuple[str, str | None, str | None]:
+        from zobench.models.identity import identify
+
+        return identify(model, revision)
+
+
+class OfflineNames(Names):
+    """For a plan that must not touch the network: local things are named as ever, the hub's stay unresolved."""
+
+    def data(self, entry: registry.Entry, data_dir: str | None) -> str:
+        try:
+            with _offline():
+                return super().data(entry, data_dir)
+        except EnvironmentUnmet:
+            if data_dir:
+                raise
+            return f"hub:{entry.info['hub']['id']}@unresolved"
+
+    def model(self, model: str, revision: str | None) -> tuple[str, str | None, str | None]:
+        try:
+            with _offline():
+                return super().model(model, revision)
+        except EnvironmentUnmet:
+            return model, revision or "unresolved", None
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("HF_HUB_OFFLINE", None) if before is None else os.environ.update(HF_HUB_OFFLINE=before)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -42,8 +82,8 @@ def make_problem(job: Job, device: torch.device) -> Any:
     torch.manual_seed(job.seed)
     task = registry.find("task", job.task_path or job.task)
     setting = Setting(
-        model=job.model,
-        revision=job.revision,
+        model=job.model_path or job.model,
+        revision=None if job.model_path else job.revision,
         adapter=job.adapter,
         dtype=job.dtype,
         device=str(device),

@@ -46,8 +46,11 @@ class Commands(click.Group):
         except BrokenPipeError:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader has left; the interpreter must not complain
             ctx.exit(0)
-        except (click.exceptions.Exit, click.Abort, click.ClickException):
+        except (click.exceptions.Exit, click.Abort):
             raise
+        except click.ClickException as error:
+            click.echo(f"zobench: {error.format_message()} (-h shows the options)", err=True)
+            ctx.exit(error.exit_code)
         except Exception as error:
             if os.environ.get("ZOBENCH_DEBUG"):
                 raise
@@ -172,13 +175,15 @@ def run(
 
     requests = _requests(plan, tasks, optimizers, suite, request)
     if dry_run:
-        _dry_run(plan, [job for r in requests for job in plan.jobs(r, _cheap_fingerprint)], store, as_json)
+        from zobench.build import OfflineNames
+
+        _dry_run(plan, [job for r in requests for job in plan.jobs(r, OfflineNames())], store, as_json)
         return
-    from zobench.build import fingerprint
+    from zobench.build import Names
     from zobench.progress import Display
     from zobench.run import Place, execute
 
-    jobs = [job for r in requests for job in plan.jobs(r, fingerprint)]
+    jobs = [job for r in requests for job in plan.jobs(r, Names())]
     place = Place(
         store=Path(store) if store else plan.default_store(),
         device=device,
@@ -212,19 +217,6 @@ def _requests(
 def _given(name: str) -> bool:
     source = click.get_current_context().get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def _cheap_fingerprint(entry: registry.Entry, data_dir: str | None) -> str:
-    """For a plan: local files are hashed, the hub is not asked."""
-    from zobench.problems.data import locate
-    from zobench.spec import EnvironmentUnmet
-
-    try:
-        return locate(entry.info, Path(data_dir) if data_dir else None).fingerprint
-    except EnvironmentUnmet:
-        if data_dir:
-            raise
-        return f"hub:{entry.info['hub']['id']}@unresolved"
 
 
 def _dry_run(plan: Any, jobs: list[Any], store: str | None, as_json: bool) -> None:
@@ -550,6 +542,8 @@ def _table(rows: list[dict[str, Any]], as_json: bool, indent: str = "") -> None:
         click.echo(f"{indent}nothing", err=True)
         return
     text: Callable[[Any], str] = lambda v: _plain_text(v) if v is not None else "-"  # noqa: E731
+    if len(rows[0]) > 3:  # two or three columns explain themselves
+        rows = [{k: k for k in rows[0]}, *rows]
     widths = {k: max(len(text(r[k])) for r in rows) for k in rows[0]}
     for row in rows:
         click.echo(indent + "  ".join(text(v).ljust(widths[k]) for k, v in row.items()).rstrip())

@@ -9,12 +9,12 @@ import ast
 import itertools
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from zobench import registry
 from zobench.registry import PACKAGE, Entry
@@ -70,19 +70,28 @@ def seeds(text: str) -> list[int]:
     return list(dict.fromkeys(values))
 
 
-def jobs(request: Request, fingerprint: Callable[[Entry, str | None], str]) -> list[Job]:
-    """Every combination of the request, in the order task, optimizer, seed. Grids ([lr=[1e-6,1e-7]]) are multiplied out.
+class Names(Protocol):
+    """How things outside the project get a name that does not change under it; may raise EnvironmentUnmet."""
 
-    fingerprint(entry, data_dir) names the data of a task; it may raise EnvironmentUnmet.
-    """
+    def data(self, entry: Entry, data_dir: str | None) -> str:
+        """The fingerprint of a task's rows."""
+        ...
+
+    def model(self, model: str, revision: str | None) -> tuple[str, str | None, str | None]:
+        """(name, revision, path): of a directory the name is its last part, the revision a digest."""
+        ...
+
+
+def jobs(request: Request, names: Names) -> list[Job]:
+    """Every combination of the request, in the order task, optimizer, seed. Grids ([lr=[1e-6,1e-7]]) are multiplied out."""
     if not request.tasks or not request.optimizers:
         raise UsageError("name at least one task (-t) and one optimizer (-O); `zobench list` shows them")
-    names = list(itertools.chain.from_iterable(_grid(text) for text in request.tasks))
+    tasks = list(itertools.chain.from_iterable(_grid(text) for text in request.tasks))
     optimizers = list(itertools.chain.from_iterable(_grid(text) for text in request.optimizers))
     planned = []
-    for (task, task_given), (optimizer, given) in itertools.product(names, optimizers):
+    for (task, task_given), (optimizer, given) in itertools.product(tasks, optimizers):
         planned += _cells(
-            request, registry.find("task", task), task_given, registry.find("optimizer", optimizer), given, fingerprint
+            request, registry.find("task", task), task_given, registry.find("optimizer", optimizer), given, names
         )
     return planned
 
@@ -99,7 +108,7 @@ def _cells(
     task_given: Mapping[str, Any],
     optimizer: Entry,
     given: Mapping[str, Any],
-    fingerprint: Callable[[Entry, str | None], str],
+    names: Names,
 ) -> list[Job]:
     info = task.info
     task_options = registry.resolve(task, task_given)
@@ -114,14 +123,15 @@ def _cells(
     for name, value in (("batch size", batch), ("evaluations", request.evaluations)):
         if value < 1:
             raise UsageError(f"{name} {value}: must be at least 1")
+    model, revision, path = names.model(request.model, request.revision) if request.model else (None, None, None)
     job = Job(
         task=task.name if task.builtin else f"file:{task.name}",
         task_version=info.get("version", 1),
         task_options=task_options,
         optimizer=optimizer.name if optimizer.builtin else f"file:{optimizer.name}",
         optimizer_options=options,
-        model=request.model,
-        revision=request.revision,
+        model=model,
+        revision=revision,
         adapter=adapter(request.adapter),
         dtype=dtype,
         seed=0,
@@ -131,9 +141,10 @@ def _cells(
         schedule=_choice("schedule", request.schedule, ("constant", "linear")),
         evaluations=request.evaluations,
         score=_choice("score", request.score, ("test", "validation")),
-        data=fingerprint(task, request.data_dir) if "hub" in info else "generated",
+        data=names.data(task, request.data_dir) if "hub" in info else "generated",
         task_path=None if task.builtin else str(task.path),
         optimizer_path=None if optimizer.builtin else str(optimizer.path),
+        model_path=path,
         data_dir=request.data_dir,
     )
     return [replace(job, seed=seed) for seed in seeds(request.seeds)]
@@ -311,7 +322,10 @@ def _file(module: str) -> Path | None:
 
 def duration(text: str) -> float:
     """Seconds of `90`, `90s`, `30m`, `2h`, `1d`."""
-    return Budget.parse(f"time={text}").amount
+    try:
+        return Budget.parse(f"time={text}").amount
+    except UsageError:
+        raise UsageError(f"timeout {text!r}: write seconds, or for example 90s, 30m, 2h") from None
 
 
 def default_store() -> Path:

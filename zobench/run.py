@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from zobench import plan, record, registry, resume
-from zobench.build import fingerprint, make_optimizer, make_problem, resolve_device, trained
+from zobench.build import Names, make_optimizer, make_problem, resolve_device, trained
 from zobench.core import fidelity
 from zobench.core.perturb import warm_up
 from zobench.core.trace import digest
@@ -111,7 +111,7 @@ def run(
     place = Place(
         Path(store) if store else plan.default_store(), device, timeout, overwrite, Path(save) if save else None
     )
-    return [row for row, _ in execute(plan.jobs(asked, fingerprint), place)]
+    return [row for row, _ in execute(plan.jobs(asked, Names()), place)]
 
 
 class _Door(types.ModuleType):

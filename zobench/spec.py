@@ -112,8 +112,8 @@ class Job:
     task_options: Mapping[str, Any]  # every option, defaults included
     optimizer: str
     optimizer_options: Mapping[str, Any]  # every option; lr is "task" where the task publishes the rate
-    model: str | None
-    revision: str | None
+    model: str | None  # hub id, random:NAME, or local:NAME for a directory
+    revision: str | None  # commit on the hub, or a digest of the directory's files
     adapter: str
     dtype: str
     seed: int  # directions, batch order, initialisation
@@ -126,6 +126,7 @@ class Job:
     data: str  # fingerprint: hub:<id>@<commit>, sha256:<hex> of the files, or "generated"
     task_path: str | None = _private()  # of a task given as a file
     optimizer_path: str | None = _private()
+    model_path: str | None = _private()  # of a model given as a directory; its digest is the identity
     data_dir: str | None = _private()  # where local rows lie; the fingerprint is their identity
 
     def identity(self, *, without: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from zobench.models.identity import check_directory, check_random, looks_local
 from zobench.models.shapes import RANDOM
 from zobench.spec import EnvironmentUnmet, UsageError
 
@@ -60,24 +60,6 @@ def load_causal_lm(
     return model.to(device).eval(), tokenizer
 
 
-def looks_local(name: str) -> bool:
-    """Whether a model's name means a directory: it exists, or it is written as only a path is."""
-    return Path(name).expanduser().exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
-
-
-def check_directory(path: Path) -> None:
-    """Say what a model directory lacks before transformers says it at length."""
-    if not path.is_dir():
-        raise UsageError(f"model {str(path)!r}: no such directory")
-    if not (path / "config.json").is_file():
-        raise UsageError(f"model {str(path)!r}: no config.json in it; write one with model.save_pretrained")
-    if not any(path.glob("*.safetensors")):
-        raise UsageError(
-            f"model {str(path)!r}: no *.safetensors in it; only safetensors are read, convert other weights with "
-            "AutoModelForCausalLM.from_pretrained(...).save_pretrained(...)"
-        )
-
-
 def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
@@ -98,10 +80,7 @@ def random_opt(
 
 def opt_config(name: str) -> OPTConfig:
     """The configuration of a random model; its special ids are those of the bundled tokenizer."""
-    if name not in RANDOM:
-        near = difflib.get_close_matches(name, RANDOM, n=1)
-        hint = f"; did you mean random:{near[0]}?" if near else f"; there are {', '.join(RANDOM)}"
-        raise UsageError(f"no random model {name!r}{hint}")
+    check_random(name)
     from transformers import OPTConfig
 
     return OPTConfig(**RANDOM[name], bos_token_id=0, pad_token_id=1, eos_token_id=2)

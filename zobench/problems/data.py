@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zobench.models.hub import commit
 from zobench.spec import EnvironmentUnmet, MismatchError
 
 if TYPE_CHECKING:
@@ -149,20 +150,7 @@ def way_out(hub: Mapping[str, str]) -> str:
 
 def hub_commit(hub: Mapping[str, str]) -> str:
     """The commit at which the hub's copy stands now, or stood when it was cached."""
-    import huggingface_hub
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    reason = "HF_HUB_OFFLINE is set"
-    if not constants.HF_HUB_OFFLINE:
-        try:
-            return huggingface_hub.HfApi().dataset_info(hub["id"], timeout=10).sha
-        except Exception as error:  # requests, httpx and the hub each have their own family of errors
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub["id"], repo_type="dataset")
-    if (folder / "refs" / "main").is_file():
-        return (folder / "refs" / "main").read_text().strip()
-    raise EnvironmentUnmet(f"no rows of {hub['id']}: the hub cannot be reached ({reason}); {way_out(hub)}")
+    return commit(hub["id"], "dataset", None, way_out(hub))
 
 
 def load_hub(hub: Mapping[str, str], split: str, fingerprint: str) -> Sequence[Row]:
