@@ -45,7 +45,7 @@ LAYERS = [
         inside="plotly matplotlib",
     ),
     Layer("zobench/checkpoint.py zobench/environment.py", top=f"torch safetensors zobench.core zobench {PLAIN}"),
-    Layer("zobench/build.py", top=f"torch zobench.core {PLAIN}", inside="zobench.problems"),
+    Layer("zobench/build.py", top=f"torch zobench.core {PLAIN}", inside="zobench.problems zobench.models"),
     Layer(
         "zobench/run.py zobench/keeper.py zobench/resume.py",
         top=f"torch zobench.core zobench.meters zobench.record {RUN} {PLAIN}",

@@ -1,0 +1,46 @@
+"""What the README shows is what the program does."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from zobench.cli import main
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line.partition("#")[0].strip(" $") for line in re.findall(r"^\$ zobench .*$", README, re.MULTILINE)]
+
+
+def test_there_are_commands_to_check():
+    assert len(COMMANDS) >= 6
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_its_commands_parse(command):
+    """Parsed by click as typed: an option that does not exist, or a missing argument, is an error here."""
+    name, *args = shlex.split(command)[1:]
+    with main.commands[name].make_context(name, args) as context:
+        assert context.params
+
+
+def test_its_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    space: dict = {}
+    exec(compile(code, "README.md", "exec"), space)
+    assert len(space["rows"]) == 6 and space["loss"] > 0
+
+
+def test_it_names_every_task_and_optimizer():
+    from zobench import registry
+
+    for kind in ("task", "optimizer"):
+        assert all(f"`{name}`" in README for name in registry.entries(kind))
+
+
+def test_exit_codes_agree_with_help():
+    shown = " ".join(CliRunner().invoke(main, ["--help"]).output.split())
+    codes = dict(re.findall(r"(\d+) ([a-z ]+?)[,.]", shown[shown.index("Exit codes") :]))
+    assert len(codes) == 8 and all(f"{code} {what}" in " ".join(README.split()) for code, what in codes.items())
