@@ -31,7 +31,7 @@ LAYERS = [
     Layer("zobench/optimizers/*.py", top="torch zobench.core", inside="zobench.core galore_torch pytorch_optimizer"),
     Layer("tasks/*.py", top="zobench.spec", inside="zobench.problems"),
     Layer("zobench/models/adapters.py", top=MODELS, inside="peft"),
-    Layer("zobench/models/*.py", top=MODELS),
+    Layer("zobench/models/*.py", top=MODELS, inside="huggingface_hub"),
     Layer(
         "zobench/problems/*.py",
         top=f"{MODELS} zobench.problems",

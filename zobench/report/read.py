@@ -12,7 +12,18 @@ from zobench.record import Problem, scan, standing
 from zobench.spec import NothingMeasured
 
 COLUMNS = (
-    *("cell", "provenance", "attempt", "status", "reason", "task", "task_version", "task_options", "suite"),
+    *(
+        "cell",
+        "provenance",
+        "attempt",
+        "status",
+        "reason",
+        "task",
+        "task_version",
+        "task_options",
+        "task_label",
+        "suite",
+    ),
     *("optimizer", "optimizer_options", "parameters", "lr_source", "order", "replay_class", "model", "revision"),
     *("adapter", "dtype", "seed", "data_seed", "budget", "batch_size", "schedule", "score", "data", "partial_data"),
     *("metric", "better", "scale", "value", "validation", "steps", "forwards", "backwards", "step_seconds"),

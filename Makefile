@@ -1,0 +1,49 @@
+# make demo    the whole line, offline: runs, then a board in build/demo/leaderboard.md
+# make test    what every change must pass; make test-all adds the slow ones
+# make lint    ruff, format, pyright
+# make bench   the engine against what it replaces; writes results/bench/ and the table of README.md
+# make report  leaderboard.md and results/README.md, from results/ alone
+
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= dev,peft
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.zobench-installed
+
+.PHONY: demo test test-all lint bench report venv clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+	$(BIN)/zobench run --suite demo -o build/demo/runs
+	$(BIN)/zobench report build/demo/runs -o build/demo/leaderboard.md
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -m ""
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(STAMP)
+	$(BIN)/python -m pytest bench -s
+	$(BIN)/python bench/table.py
+
+report: $(STAMP)
+	$(BIN)/python -c "from zobench.record import schema_markdown; print(schema_markdown(), end='')" > results/README.md
+	$(BIN)/zobench report results -o leaderboard.md
+
+venv: $(STAMP)
+
+# constraints.txt pins what was tested. torch==2.13.0 there is also met by a +cpu build, where pip is offered one.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'zobench needs Python 3.11 or newer: make PYTHON=python3.11')"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+clean:
+	rm -rf build dist
