@@ -1,8 +1,6 @@
-"""For tests and benchmarks alike: zobench is imported before torch, and what needs a GPU is skipped without one."""
+"""For tests and benchmarks alike: what needs a GPU is skipped without one."""
 
 import pytest
-
-import zobench  # noqa: F401  (first: its import sets how torch's idle threads wait)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,14 +9,9 @@ loss = opt.step(lambda: model(**batch).loss)
 """
 
 import importlib
-import os
 from typing import Any
 
 __version__ = "0.1.0"
-
-# torch's threads and the noise kernels' share the cores by turns; threads that spin while idle cost up to a factor of two.
-# It only takes effect where torch has not been imported before.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def __getattr__(name: str) -> Any:

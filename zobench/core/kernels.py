@@ -2,19 +2,23 @@
 
 Same bits as `philox.py`. Two things keep the loops vectorised, and both are easy to lose: the words and the normals of a
 block live in small local arrays that are filled by one loop and read by the next, and no loop has a branch in it.
-Kernels release the GIL; `parallel` splits the blocks over a thread pool of our own, asleep when idle, because a second
-OpenMP pool beside torch's costs up to a factor of two.
+The blocks are shared out over torch's own threads: a second pool beside them, spinning or asleep, costs up to a factor of two.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
 import torch
+from llvmlite import ir
 from numba import float32, float64, int32, types, uint32, uint64
 from numba.core import cgutils, codegen
 from numba.extending import intrinsic
@@ -29,7 +33,6 @@ L6, L5, L4, L3, L2, L1, L0 = (np.float32(c) for c in reference.LOG)
 MINUS_LN2 = np.float32(reference.MINUS_LN2)
 SQRT_HALF_BITS = np.int32(reference.SQRT_HALF_BITS)
 SCALE24, ONE, THREE, FIVE, MIDDLE = (np.float32(v) for v in (2.0**-24, 1.0, 3.0, 5.0, 2.5))
-
 
 
 def _full_width() -> None:
@@ -47,7 +50,8 @@ _full_width()
 
 LAWS = {"gaussian": 0, "rademacher": 1}
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
-SMALL = 8  # blocks; below this a hand-over to the pool costs more than it saves
+SMALL = 8  # blocks; below this sharing out costs more than it saves
+SHARES = 4  # chunks per thread, so that a thread that was held up does not hold up the others
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
 
@@ -193,15 +197,24 @@ def _to_float16(x):
 
 
 @jit
-def _combine(dtype, base, out, size, offset, tensor, start, laws, draws, seeds, streams, coefs, lo, hi):
+def _scratch(terms):
+    """What one thread works in: words and the block that they are, normals, and the sums in either precision."""
+    cached = np.full(terms, -1, np.int64)
+    sums = np.empty(4096, np.float32), np.empty(4096, np.float64)
+    return np.empty((terms, 4096), np.uint32), cached, np.empty(4096, np.float32), *sums
+
+
+@jit
+def _combine(dtype, base, out, size, offset, tensor, start, laws, draws, seeds, streams, coefs, lo, hi, scratch):
     """Blocks lo .. hi of a list of tensors: out = base + sum_k coefs[t, k] z_k, one rounding at the write.
 
     base, out: addresses; size, offset: elements, and where the first lies in its tensor; start: first block of each.
     """
     terms = len(laws)
-    words, cached = np.empty((terms, 4096), np.uint32), np.full(terms, -1, np.int64)
-    z, acc, acc64 = np.empty(4096, np.float32), np.empty(4096, np.float32), np.empty(4096, np.float64)
-    like16, like32, like64 = np.empty(0, np.uint16), np.empty(0, np.float32), np.empty(0, np.float64)
+    words, cached, z, acc, acc64 = scratch
+    cached[:] = -1
+    like8, like16 = np.empty(0, np.uint8), np.empty(0, np.uint16)
+    like32, like64 = np.empty(0, np.float32), np.empty(0, np.float64)
     t = np.searchsorted(start, lo, side="right") - 1
     for number in range(lo, hi):
         while number >= start[t + 1]:
@@ -222,33 +235,107 @@ def _combine(dtype, base, out, size, offset, tensor, start, laws, draws, seeds, 
                     for j in range(n):
                         acc64[j] = acc64[j] + c64 * float64(z[j])
             elif k == 0:
-                for j in range(n):
-                    acc[j] = c32 * z[j]
+                if terms > 1 or dtype > 1:
+                    for j in range(n):
+                        acc[j] = c32 * z[j]
             else:
                 for j in range(n):
                     acc[j] = acc[j] + c32 * z[j]
         item = 4 if dtype == 0 else (8 if dtype == 1 else 2)
         at = (block * 4096 + j0 - offset[t]) * item
+        apart = base[t] != out[t]
+        if apart and dtype == 0 and terms == 1:  # the common case of a probe, without a detour
+            b32, o32, c32 = _array_at(base[t] + at, n, like32), _array_at(out[t] + at, n, like32), float32(coefs[t, 0])
+            for j in range(n):
+                o32[j] = b32[j] + c32 * z[j]
+            continue
+        if apart:  # copy, then in place: two views of one memory would fail the vectoriser's overlap check
+            source, target = _array_at(base[t] + at, n * item, like8), _array_at(out[t] + at, n * item, like8)
+            for j in range(n * item):
+                target[j] = source[j]
         if dtype == 0:
-            b32, o32 = _array_at(base[t] + at, n, like32), _array_at(out[t] + at, n, like32)
-            for j in range(n):
-                o32[j] = b32[j] + acc[j]
-        elif dtype == 1:
-            b64, o64 = _array_at(base[t] + at, n, like64), _array_at(out[t] + at, n, like64)
-            for j in range(n):
-                o64[j] = b64[j] + acc64[j]
-        else:
-            b16, o16 = _array_at(base[t] + at, n, like16), _array_at(out[t] + at, n, like16)
-            if dtype == 2:
+            o32 = _array_at(out[t] + at, n, like32)
+            if terms == 1:  # the common case, without the detour through acc
+                c32 = float32(coefs[t, 0])
                 for j in range(n):
-                    o16[j] = _to_bfloat16(_float_of(int32(uint32(b16[j]) << uint32(16))) + acc[j])
+                    o32[j] = o32[j] + c32 * z[j]
             else:
                 for j in range(n):
-                    o16[j] = _to_float16(_from_float16(b16[j]) + acc[j])
+                    o32[j] = o32[j] + acc[j]
+        elif dtype == 1:
+            o64 = _array_at(out[t] + at, n, like64)
+            for j in range(n):
+                o64[j] = o64[j] + acc64[j]
+        else:
+            o16 = _array_at(out[t] + at, n, like16)
+            if dtype == 2:
+                for j in range(n):
+                    o16[j] = _to_bfloat16(_float_of(int32(uint32(o16[j]) << uint32(16))) + acc[j])
+            else:
+                for j in range(n):
+                    o16[j] = _to_float16(_from_float16(o16[j]) + acc[j])
+
+
+@intrinsic
+def _take(typingctx, counter):
+    """Add one to the int64 at this address, atomically; returns what it was."""
+    word = ir.IntType(64)
+
+    def codegen(context, builder, signature, arguments):
+        pointer = builder.inttoptr(arguments[0], word.as_pointer())
+        return builder.atomic_rmw("add", pointer, ir.Constant(word, 1), "monotonic")
+
+    return types.int64(types.int64), codegen
+
+
+@numba.cfunc(types.void(types.int64), nopython=True, cache=True)
+def _team(address):
+    """What each thread of a team does: take chunks of blocks until there are none. `address`: the table of `combine`."""
+    like, like_coefs = np.empty(0, np.int64), np.empty(0, np.float64)
+    job = _array_at(address, 17, like)
+    blocks, chunk, dtype, tensors, terms = job[1], job[2], job[3], job[4], job[5]
+    base, out, size = (
+        _array_at(job[6], tensors, like),
+        _array_at(job[7], tensors, like),
+        _array_at(job[8], tensors, like),
+    )
+    offset, tensor = _array_at(job[9], tensors, like), _array_at(job[10], tensors, like)
+    start = _array_at(job[11], tensors + 1, like)
+    laws, draws = _array_at(job[12], terms, like), _array_at(job[13], terms, like)
+    seeds, streams = _array_at(job[14], terms, like), _array_at(job[15], terms, like)
+    coefs = _array_at(job[16], tensors * terms, like_coefs).reshape(tensors, terms)
+    scratch = _scratch(terms)
+    while True:
+        lo = _take(address) * chunk
+        if lo >= blocks:
+            return
+        hi = min(lo + chunk, blocks)
+        _combine(dtype, base, out, size, offset, tensor, start, laws, draws, seeds, streams, coefs, lo, hi, scratch)
+
+
+@cache
+def _torch_openmp() -> Callable[..., Any] | None:
+    """GOMP_parallel of the OpenMP library that torch itself runs on, where there is one.
+
+    On torch's own threads the kernels need no second pool: nobody waits for a thread to wake up, and nobody spins against us.
+    """
+    try:
+        maps = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return None
+    loaded = {line.split()[-1] for line in maps if "omp" in line.rpartition("/")[2]}
+    for path in sorted(loaded, key=lambda p: "torch" not in p):
+        library = ctypes.CDLL(path)
+        if hasattr(library, "GOMP_parallel"):
+            library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+            library.GOMP_parallel.restype = None
+            return library.GOMP_parallel
+    return None
 
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads of our own, for a torch without OpenMP."""
     return ThreadPoolExecutor(threads, thread_name_prefix="zobench-kernel")
 
 
@@ -264,16 +351,21 @@ def combine(dtype: torch.dtype, base, out, size, offset, tensor, laws, draws, se
     first, last = offset // 4096, (offset + size + 4095) // 4096
     start = np.concatenate([[0], np.cumsum(last - first)])
     blocks, threads = int(start[-1]), torch.get_num_threads()
-    fixed = (DTYPES[dtype], base, out, size, offset, tensor, start, laws, draws, seeds, streams, coefs)
+    tables = (base, out, size, offset, tensor, start, laws, draws, seeds, streams, coefs)
     if blocks <= SMALL or threads == 1:
-        _combine(*fixed, 0, blocks)
+        _combine(DTYPES[dtype], *tables, 0, blocks, _scratch(len(laws)))
         return
-    edges = [blocks * i // threads for i in range(threads + 1)]
-    waiting = [
-        _pool(threads - 1).submit(_combine, *fixed, lo, hi) for lo, hi in zip(edges[1:], edges[2:], strict=False)
-    ]
+    tables = tuple(np.ascontiguousarray(t) for t in tables)
+    chunk = max(blocks // (threads * SHARES), SMALL)
+    head = (0, blocks, chunk, DTYPES[dtype], len(base), len(laws))
+    job = np.array([*head, *(t.ctypes.data for t in tables)], np.int64)
+    team = _torch_openmp()
+    if team is not None:
+        team(_team.address, job.ctypes.data, threads, 0)
+        return
+    waiting = [_pool(threads - 1).submit(_team.ctypes, job.ctypes.data) for _ in range(threads - 1)]
     try:
-        _combine(*fixed, 0, edges[1])
+        _team.ctypes(job.ctypes.data)
     finally:
         for future in waiting:  # the buffers must outlive every writer, also when this thread is interrupted
             future.result()

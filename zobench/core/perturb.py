@@ -212,7 +212,7 @@ def combine_op(
 
 
 @combine_op.register_kernel("cpu")
-def _(base, out, index, offset, laws, draws, seeds, streams, coefs):
+def _combine_cpu(base, out, index, offset, laws, draws, seeds, streams, coefs):
     plain = all(b.is_contiguous() and o.is_contiguous() for b, o in zip(base, out, strict=True))
     backend = _combine_reference if _reference_only or not plain else _combine_numba
     backend(base, out, index, offset, laws, draws, seeds, streams, coefs)
@@ -228,7 +228,7 @@ def combine_rows_op(
 
 
 @combine_rows_op.register_kernel("cpu")
-def _(base, out, rows, index, laws, draws, seeds, streams, coefs):
+def _combine_rows_cpu(base, out, rows, index, laws, draws, seeds, streams, coefs):
     backend = _combine_reference if _reference_only else _combine_numba
     backend([base], [out], [index], [0], laws, draws, seeds, streams, coefs, rows)
 
@@ -246,8 +246,19 @@ def _(base, out, rows, index, laws, draws, seeds, streams, coefs):
 # --- the primitives ---
 
 
+def _eager(tensor: Tensor) -> bool:
+    """Whether the CPU backend may be called without the dispatcher, which costs more than a small tensor's noise."""
+    return (
+        tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not torch._C._len_torch_dispatch_stack()
+    )
+
+
+def _combine(base, out, *numbers) -> None:
+    (_combine_cpu if _eager(base[0]) else combine_op)(base, out, *numbers)
+
+
 def _numbers(direction: Direction) -> tuple[list[int], list[int], list[int], list[int]]:
-    sources = [t.source for t in direction.terms]
+    sources = [t.source for t in direction.terms if isinstance(t.source, Seeded)]
     return (
         [LAWS.index(s.law) for s in sources],
         [s.draw for s in sources],
@@ -282,7 +293,7 @@ def perturb(
     if direction.fused:
         pick = lambda values: [values[t] for t in moved]  # noqa: E731
         flat = [c for t in moved for c in coefs[t]]
-        combine_op(pick(base), pick(out), pick(index), pick(offset), *_numbers(direction), flat)
+        _combine(pick(base), pick(out), pick(index), pick(offset), *_numbers(direction), flat)
         return
     for t in moved:
         _combine_general(base[t], out[t], direction, coefs[t], index[t], offset[t])
@@ -293,7 +304,8 @@ def perturb_rows(base: Tensor, rows: Tensor, direction: Direction, index: int) -
     picked = base[rows]
     coefs = [term.at(index) for term in direction.terms]
     if any(coefs):
-        combine_rows_op(picked, picked, rows, index, *_numbers(direction), coefs)
+        call = _combine_rows_cpu if _eager(base) else combine_rows_op
+        call(picked, picked, rows, index, *_numbers(direction), coefs)
     return picked
 
 
@@ -319,7 +331,7 @@ def _values(term: Term, w: Tensor, i: int, lo: int, hi: int) -> Tensor:
     match term.source:
         case Seeded() as s:
             z = torch.zeros(hi - lo, dtype=torch.float32, device=w.device)
-            combine_op([z], [z], [i], [lo], [LAWS.index(s.law)], [s.draw], [s.seed], [s.stream], [1.0])
+            _combine([z], [z], [i], [lo], [LAWS.index(s.law)], [s.draw], [s.seed], [s.stream], [1.0])
             return z.to(w.dtype)
         case Dense(tensors):
             return tensors[i].reshape(-1)[lo:hi].to(w.dtype)

@@ -21,8 +21,11 @@ from torch.utils._pytree import tree_flatten, tree_map
 from zobench.core.perturb import Direction, perturb, perturb_rows
 from zobench.core.philox import BLOCK
 
-TILE = 16 << 20  # bytes; linear layers above are perturbed in tiles of output rows of about this size
+LARGE = 16 << 20  # bytes; linear layers above are perturbed in tiles of output rows
+TILE = 4 << 20  # bytes of a tile: little enough to be read while it is still in cache
 ALIGN = 64
+SMALL = 128  # a tensor so many times smaller than the largest window is opened by the root
+Place = tuple[Any, str, int]  # the module that holds a parameter, its name there ("" for a reader), its number
 METADATA = frozenset(
     "shape dtype device layout ndim requires_grad grad grad_fn is_leaf is_cuda is_cpu is_meta is_sparse is_quantized "
     "is_mkldnn is_mps is_xpu itemsize nbytes names size dim numel nelement stride element_size storage_offset "
@@ -173,11 +176,12 @@ class Stream:
         self.index = {id(p): i for i, p in enumerate(tensors)}
         self.verified = False
         self.scratch = Scratch(tensors[0].device)
-        self.owners: dict[nn.Module, list[tuple[nn.Module, str, int]]] = {}
+        self.owners: dict[nn.Module, list[Place]] = {}
         for module in model.modules():
             held = [(module, name, self.index[id(p)]) for name, p in _held(module) if id(p) in self.index]
             if held:
                 self.owners[module] = held
+        self.ahead = _groups(model, self.owners, tensors)
         self.opened: dict[int, int] = {}  # tensor -> how many open windows show it
         self.running: list[nn.Module] = []
         self.root_calls = 0
@@ -211,7 +215,7 @@ class Stream:
         windows = _Windows(self, direction, base, sentinel)
         handles = []
         try:
-            watched = self.model.modules() if sentinel else {self.model: None, **self.owners}
+            watched = self.model.modules() if sentinel else {self.model: None, **self.ahead, **self.owners}
             for module in watched:
                 handles.append(module.register_forward_pre_hook(windows.open, prepend=True))
                 handles.append(module.register_forward_hook(windows.close, always_call=True))
@@ -239,7 +243,7 @@ class _Windows:
         self.stream, self.direction, self.sentinel = stream, direction, sentinel
         self.originals = [p.data for p in stream.tensors]
         self.base = self.originals if base is None else base
-        self.stack: list[tuple[nn.Module, int, list[tuple[nn.Module, str, int]]]] = []
+        self.stack: list[tuple[nn.Module, int, list[Place]]] = []
         stream.opened.clear()
         stream.running.clear()
         stream.root_calls = 0
@@ -265,9 +269,9 @@ class _Windows:
         stream.running.append(module)
         stream.root_calls += module is stream.model
         top, shown, fill = stream.scratch.top, [], []
-        for holder, name, i in stream.owners.get(module, ()):
+        for holder, name, i in (*stream.owners.get(module, ()), *stream.ahead.get(module, ())):
             if i not in stream.opened:
-                if name and self._lazy(holder, name, i):
+                if name and _lazy(holder, name, self.base[i]) and self.direction.fused and self.base[i].is_contiguous():
                     holder._parameters[name] = LazyWeight.open(self.base[i], i, self.direction)  # type: ignore[assignment]
                 else:
                     fill.append(i)
@@ -307,15 +311,41 @@ class _Windows:
             return None
         return tree_map(lambda leaf: leaf.clone() if aliased(leaf) else leaf, output)
 
-    def _lazy(self, holder: nn.Module, name: str, i: int) -> bool:
-        w = self.base[i]
-        table = isinstance(holder, nn.Embedding) and name == "weight"
-        large = isinstance(holder, nn.Linear) and name == "weight" and w.numel() * w.element_size() > TILE
-        return (table or large) and self.direction.fused and w.is_contiguous()
-
     def _hide_lazy(self, holder: nn.Module, name: str, i: int) -> None:
         if name and isinstance(holder._parameters.get(name), LazyWeight):
             holder._parameters[name] = self.stream.tensors[i]
+
+
+def _lazy(holder: nn.Module, name: str, w: Tensor) -> bool:
+    """Whether the table is perturbed as it is read: any embedding, and linear layers too large for the scratch."""
+    table = isinstance(holder, nn.Embedding) and name == "weight"
+    return table or (isinstance(holder, nn.Linear) and name == "weight" and w.numel() * w.element_size() > LARGE)
+
+
+def _groups(
+    model: nn.Module, owners: dict[nn.Module, list[Place]], tensors: list[nn.Parameter]
+) -> dict[nn.Module, list[Place]]:
+    """What a module opens ahead for its descendants, so that fewer and larger windows are filled.
+
+    A module takes all of its subtree where that is no larger than the largest single window, which the scratch must hold
+    anyway; the root takes what is small. A descendant that runs by itself still opens its own.
+    """
+    size = lambda i: tensors[i].numel() * tensors[i].element_size()  # noqa: E731
+    buffered = {m: [p for p in held if not _lazy(p[0], p[1], tensors[p[2]])] for m, held in owners.items()}
+    limit = max((sum(size(i) for _, _, i in held) for held in buffered.values()), default=0)
+    small = [p for held in buffered.values() for p in held if size(p[2]) * SMALL <= limit]
+    if sum(size(i) for _, _, i in small) * 4 > limit:
+        small = []
+    taken = {i for _, _, i in small}
+    ahead = {model: [("", "", i) for _, _, i in small]} if small else {}
+    for module in model.modules():  # parents come before their children
+        inside = [
+            (h, "", i) for m in module.modules() if m is not module for h, _, i in buffered.get(m, ()) if i not in taken
+        ]
+        if inside and sum(size(i) for _, _, i in inside) <= limit:
+            ahead.setdefault(module, []).extend(inside)
+            taken |= {i for _, _, i in inside}
+    return ahead
 
 
 def _held(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
