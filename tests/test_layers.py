@@ -24,7 +24,7 @@ LAYERS = [
     Layer("zobench/__init__.py", inside="zobench.run"),
     Layer("zobench/__main__.py", top="zobench.cli"),
     Layer("zobench/cli.py", top=f"click zobench {PLAIN}", inside="*", never="torch zobench.optimizers"),
-    Layer("zobench/core/kernels.py", top="torch numpy numba zobench.core.philox zobench.core"),
+    Layer("zobench/core/kernels.py", top="torch numpy numba llvmlite zobench.core.philox zobench.core"),
     Layer("zobench/core/*triton*.py", top="torch triton zobench.core"),
     Layer("zobench/core/*.py", top="torch numpy zobench.core"),
     Layer("zobench/meters.py", top="torch", inside="pynvml"),

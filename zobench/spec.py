@@ -177,9 +177,20 @@ class Setting:
 class Problem(Protocol):
     """A task brought to life: one model, one loss, its batches and its evaluation."""
 
-    model: nn.Module  # on the setting's device, in the setting's dtype
-    rates: Mapping[str, float]  # step rate by family of optimizer; empty where the task publishes none
-    facts: Mapping[str, Any]  # what the row must say: num_train, num_dev, num_test, partial_data, precision ...
+    @property
+    def model(self) -> nn.Module:
+        """On the setting's device, in the setting's dtype; its root call is what counts as a forward."""
+        ...
+
+    @property
+    def rates(self) -> Mapping[str, float]:
+        """Step rate by family of optimizer; empty where the task publishes none."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the row must say: num_train, num_dev, num_test, partial_data, precision ..."""
+        ...
 
     def batch(self, step: int) -> Any:
         """The batch of this step: a pure function of step, seed and data seed."""

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba import float32, float64, int32, types, uint32, uint64
-from numba.core import cgutils, codegen
+from numba.core import cgutils, codegen, config
 from numba.extending import intrinsic
 
 from zobench.core import philox as reference
@@ -40,10 +40,11 @@ def _full_width() -> None:
 
     Only how numba's code is vectorised changes, never its results; an environment that sets NUMBA_CPU_FEATURES is respected.
     """
-    if numba.config.CPU_FEATURES is None:
+    settings: Any = config
+    if settings.CPU_FEATURES is None:
         features = codegen.get_host_cpu_features()
         if "+avx512f" in features.split(","):
-            numba.config.CPU_FEATURES = f"{features},-prefer-256-bit"
+            settings.CPU_FEATURES = f"{features},-prefer-256-bit"
 
 
 _full_width()

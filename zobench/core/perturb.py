@@ -59,8 +59,9 @@ class Term:
             return 0.0
         value = self.coefficient
         for factor in self.factors:
-            if not callable(factor) and not isinstance(factor[i], Tensor):
-                value *= factor[i]
+            number = None if callable(factor) else factor[i]
+            if isinstance(number, (int, float)):
+                value *= number
         return value
 
     def elementwise(self) -> list[Factor]:
@@ -314,16 +315,27 @@ def _combine_general(base: Tensor, out: Tensor, direction: Direction, coefs: lis
     source, target = base.reshape(-1), out.view(-1)
     for lo in range(0, source.numel(), CHUNK):
         hi = min(lo + CHUNK, source.numel())
-        w, total = source[lo:hi].to(wide), None
+        w = source[lo:hi].to(wide)
+        total: Tensor | None = None
         for term, c in zip(direction.terms, coefs, strict=True):
             if c == 0.0:
                 continue
             value = _values(term, w, i, offset + lo, offset + hi)
             for factor in term.elementwise():
-                value = value * (factor(w) if callable(factor) else factor[i].reshape(-1)[lo:hi].to(wide))
+                value = value * _elements(factor, w, i, offset + lo, offset + hi)
             value = value * c
             total = value if total is None else total + value
+        assert total is not None  # a tensor without a term is not asked for
         target[lo:hi] = (w + total).to(base.dtype)
+
+
+def _elements(factor: Factor, w: Tensor, i: int, lo: int, hi: int) -> Tensor:
+    """Elements lo .. hi of an elementwise factor on tensor i, in the dtype of w."""
+    if callable(factor):
+        return factor(w)
+    chosen = factor[i]
+    assert isinstance(chosen, Tensor)
+    return chosen.reshape(-1)[lo:hi].to(w.dtype)
 
 
 def _values(term: Term, w: Tensor, i: int, lo: int, hi: int) -> Tensor:
@@ -335,10 +347,8 @@ def _values(term: Term, w: Tensor, i: int, lo: int, hi: int) -> Tensor:
             return z.to(w.dtype)
         case Dense(tensors):
             return tensors[i].reshape(-1)[lo:hi].to(w.dtype)
-        case Weights(None):
-            return w
         case Weights(anchor):
-            return w - anchor[i].reshape(-1)[lo:hi].to(w.dtype)
+            return w if anchor is None else w - anchor[i].reshape(-1)[lo:hi].to(w.dtype)
 
 
 def materialise(direction: Direction, like: Tensor, i: int, out: Tensor | None = None) -> Tensor:

@@ -159,7 +159,8 @@ def load_hub(hub: Mapping[str, str], split: str, fingerprint: str) -> Sequence[R
 
     commit = fingerprint.rpartition("@")[2]
     try:
-        return datasets.load_dataset(hub["id"], hub.get("config"), split=hub.get(split, split), revision=commit)
+        rows: Any = datasets.load_dataset(hub["id"], hub.get("config"), split=hub.get(split, split), revision=commit)
+        return rows  # a Dataset: counted and indexed by row, which is all that is asked of it
     except Exception as error:  # as above; the message is what a user needs
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EnvironmentUnmet(f"no rows of {hub['id']} at {commit[:12]} ({reason}); {way_out(hub)}") from error

@@ -71,7 +71,7 @@ class GenerationProblem(LanguageProblem):
         answers = [""] * len(rows)
         for part in batches([len(rows[i]) + self.max_new_tokens for i in order]):
             for i, ids in zip(order[part], self._greedy([rows[i] for i in order[part]]), strict=True):
-                answers[i] = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+                answers[i] = str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
         return answers
 
     def _greedy(self, rows: list[list[int]]) -> list[list[int]]:

@@ -128,7 +128,7 @@ class SoftmaxCurvature:
 
     def adjoint(self, z: Tensor) -> Tensor:
         """A^T z: (d,) or (d, m)."""
-        return sum(part.T @ z[rows] for rows, part in self.chunks())
+        return torch.stack([part.T @ z[rows] for rows, part in self.chunks()]).sum(0)
 
     def value(self, x: Tensor) -> Tensor:
         return 0.5 * (torch.softmax(self.logits(x), 0) - self.b).square().sum()

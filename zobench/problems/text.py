@@ -32,7 +32,10 @@ def bos_id(tokenizer: PreTrainedTokenizerBase, model_type: str, mode: str) -> in
     """
     if mode not in BOS_MODES:
         raise UsageError(f"bos_mode {mode!r}: choose from {', '.join(BOS_MODES)}")
-    return 0 if mode == "mezo" and model_type == "opt" else tokenizer.bos_token_id
+    if mode == "mezo" and model_type == "opt":
+        return 0
+    found = tokenizer.bos_token_id
+    return None if found is None else int(found)  # pyright: ignore[reportArgumentType]  # typed for every special token
 
 
 class Encoder:
