@@ -16,6 +16,7 @@ STAMP := $(VENV)/.zobench-installed
 demo: $(STAMP)
 	$(BIN)/zobench run --suite demo -o build/demo/runs
 	$(BIN)/zobench report build/demo/runs -o build/demo/leaderboard.md
+	$(BIN)/zobench report build/demo/runs
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
