@@ -320,3 +320,72 @@ def test_frozen_weights_are_never_touched():
     for _ in range(3):
         opt.step(lambda: model(x))
     assert torch.equal(model.scale, frozen) and len(opt.tensors) == 5
+
+
+def test_a_parameter_read_by_the_closure_itself_selects_copy():
+    """No module runs, so no window can show it; the argmax hides the NaN, and still the read is seen."""
+    model, x = make(lambda: nn.Linear(5, 3))
+    labels = torch.arange(7) % 3
+
+    def closure():
+        return (nn.functional.linear(x, model.weight, model.bias).argmax(-1) != labels).float().mean()
+
+    values = []
+    for mode in ("auto", "copy"):
+        opt = MeZO(model, seed=5, mode=mode)
+        direction = 3.0 * seeded("gaussian", 1, 5)
+        with torch.no_grad():
+            values.append([float(opt.evaluator.value(opt.at(s * direction), closure)) for s in (1, -1)])
+        assert opt.evaluator.mode == "copy"
+    assert values[0] == values[1]
+
+
+def test_a_read_that_appears_later_is_seen_too():
+    model, x = make(Nested, torch.float64)
+    opt, twin = MeZO(model, seed=5), MeZO(copy.deepcopy(model), seed=5, mode="copy")
+    for step in range(4):
+        decayed = lambda m: m(x) + (0.1 * m.scale.square().sum() if step >= 2 else 0.0)  # noqa: B023, E731
+        a, b = opt.step(lambda: decayed(model)), twin.step(lambda: decayed(twin.evaluator.model))  # noqa: B023
+        assert a == pytest.approx(b, rel=1e-12)
+    assert opt.evaluator.mode == "copy"
+
+
+def test_a_mask_of_the_weights_is_restored_in_place():
+    model, x = make(Nested, torch.float64)
+    opt = MeZO(model, lr=0.0, seed=5, mode="inplace")
+    before = [p.detach().clone() for p in model.parameters()]
+    masked = (0.5 * seeded("gaussian", 1, 5)).scaled(lambda w: (w.abs() < 0.2).to(w.dtype))
+    with torch.no_grad():
+        opt.evaluator.value(opt.at(masked), lambda: model(x))
+        opt.evaluator.flush()
+    assert all(torch.equal(p, w) for p, w in zip(model.parameters(), before, strict=True))
+
+
+def test_a_copy_of_an_optimizer_steps_on_its_own_copy_of_the_model():
+    model, x = make(Nested, torch.float64)
+    opt = MeZO(model, lr=1e-2, seed=5)
+    opt.step(lambda: model(x))
+    both = copy.deepcopy({"model": model, "opt": opt})
+    opt.step(lambda: model(x))
+    both["opt"].step(lambda: both["model"](x))
+    pairs = zip(model.parameters(), both["model"].parameters(), strict=True)
+    assert all(torch.equal(a, b) and a.data_ptr() != b.data_ptr() for a, b in pairs)
+
+
+def test_a_change_of_dtype_between_steps_is_followed():
+    for mode in ("stream", "copy"):
+        model, x = make(Nested)
+        opt = MeZO(model, seed=5, mode=mode)
+        opt.step(lambda: model(x))  # noqa: B023
+        model.to(torch.bfloat16)
+        opt.step(lambda: model(x.to(torch.bfloat16)).float())  # noqa: B023
+
+
+def test_non_contiguous_parameters_are_trained():
+    weight = nn.Parameter(torch.randn(8, 6, dtype=torch.float64).t())
+    opt, twin = MeZO([weight], lr=0.1, seed=5), nn.Parameter(weight.detach().contiguous().clone())
+    other = MeZO([twin], lr=0.1, seed=5)
+    for _ in range(3):
+        opt.step(lambda: weight.square().sum())
+        other.step(lambda: twin.square().sum())
+    assert torch.allclose(weight, twin, rtol=0, atol=1e-6) and not weight.is_contiguous()

@@ -110,6 +110,11 @@ class Direction:
         return Direction(tuple(replace(t, factors=(*t.factors, factor)) for t in self.terms))
 
     @property
+    def of_weights(self) -> bool:
+        """Whether it is another direction where the weights are others."""
+        return any(isinstance(t.source, Weights) or any(map(callable, t.factors)) for t in self.terms)
+
+    @property
     def fused(self) -> bool:
         """Whether every term is plain noise, which the kernels draw and add in one pass."""
         return all(isinstance(t.source, Seeded) and not t.elementwise() for t in self.terms)
@@ -164,7 +169,8 @@ def _combine_reference(base, out, index, offset, laws, draws, seeds, streams, co
     terms = len(laws)
     for t, (b, o) in enumerate(zip(base, out, strict=True)):
         wide = computing_dtype(b.dtype)
-        flat, target, n = b.reshape(-1), o.view(-1), b.numel()
+        whole = o if o.is_contiguous() else torch.empty(o.shape, dtype=o.dtype, device=o.device)
+        flat, target, n = b.reshape(-1), whole.view(-1), b.numel()
         for lo in range(0, n, CHUNK):
             hi, total = min(lo + CHUNK, n), None
             for k in range(terms):
@@ -177,6 +183,8 @@ def _combine_reference(base, out, index, offset, laws, draws, seeds, streams, co
                 value = z.to(wide) * coefs[t * terms + k]  # two operations: torch.add(alpha=) may contract
                 total = value if total is None else total + value
             target[lo:hi] = (flat[lo:hi].to(wide) + total).to(b.dtype)
+        if whole is not o:
+            o.copy_(whole)
 
 
 def _combine_numba(base, out, index, offset, laws, draws, seeds, streams, coefs, rows=None) -> None:
@@ -312,7 +320,8 @@ def perturb_rows(base: Tensor, rows: Tensor, direction: Direction, index: int) -
 
 def _combine_general(base: Tensor, out: Tensor, direction: Direction, coefs: list[float], i: int, offset: int) -> None:
     wide = computing_dtype(base.dtype)
-    source, target = base.reshape(-1), out.view(-1)
+    whole = out if out.is_contiguous() else torch.empty(out.shape, dtype=out.dtype, device=out.device)
+    source, target = base.reshape(-1), whole.view(-1)
     for lo in range(0, source.numel(), CHUNK):
         hi = min(lo + CHUNK, source.numel())
         w = source[lo:hi].to(wide)
@@ -327,6 +336,8 @@ def _combine_general(base: Tensor, out: Tensor, direction: Direction, coefs: lis
             total = value if total is None else total + value
         assert total is not None  # a tensor without a term is not asked for
         target[lo:hi] = (w + total).to(base.dtype)
+    if whole is not out:
+        out.copy_(whole)
 
 
 def _elements(factor: Factor, w: Tensor, i: int, lo: int, hi: int) -> Tensor:

@@ -41,11 +41,13 @@ class Evaluator:
         self.tensors, self.model = tensors, model
         self.mode = mode if mode != "auto" else self._first_choice()
         self.fixed = mode != "auto"
-        self.stream = Stream(model, tensors) if model is not None and tensors else None
+        self.stream = Stream(model, tensors) if self.mode == "stream" and model is not None and tensors else None
         self.offset = Direction()  # inplace: what the stored weights carry on top of w
         self.buffers: list[Tensor] | None = None
 
     def _first_choice(self) -> str:
+        if hasattr(self.model, "_orig_mod"):
+            return "copy"  # torch.compile has traced the modules: hooks inside it would never run
         if self.model is not None:
             return "stream"
         return "inplace" if all(p.dtype == torch.float32 for p in self.tensors) else "copy"
@@ -69,7 +71,7 @@ class Evaluator:
             return call()
         if self.mode == "stream":
             return self._stream(probe, call)
-        if self.mode == "inplace" and probe.base is None:
+        if self.mode == "inplace" and probe.base is None and not probe.direction.of_weights:
             return self._inplace(probe, call)
         with self._copied(probe.direction, probe.base):
             return call()
@@ -97,7 +99,8 @@ class Evaluator:
         return True
 
     def _buffers(self) -> list[Tensor]:
-        if self.buffers is None:
+        now = [(p.shape, p.dtype, p.device) for p in self.tensors]
+        if self.buffers is None or [(b.shape, b.dtype, b.device) for b in self.buffers] != now:
             self.buffers = [torch.empty_like(p.data) for p in self.tensors]
         return self.buffers
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -153,7 +154,7 @@ class _Readers(TorchFunctionMode):
 
     def __init__(self, stream: Stream):
         super().__init__()
-        self.stream, self.found = stream, set()
+        self.stream, self.found, self.outside = stream, set(), False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if _name(func) not in METADATA and getattr(func, "__name__", "") != "__set__":
@@ -164,8 +165,12 @@ class _Readers(TorchFunctionMode):
 
     def _note(self, parameter: nn.Parameter) -> None:
         index = self.stream.index.get(id(parameter))
-        if index is not None and index not in self.stream.opened and self.stream.running:
+        if index is None or index in self.stream.opened:
+            return
+        if self.stream.running:
             self.found.add((self.stream.running[-1], index))
+        else:
+            self.outside = True  # read by the closure itself: no module's window can show it
 
 
 class Stream:
@@ -175,6 +180,7 @@ class Stream:
         self.model, self.tensors = model, tensors
         self.index = {id(p): i for i, p in enumerate(tensors)}
         self.verified = False
+        self._sentinels: tuple[list[Any], list[Tensor]] | None = None
         self.scratch = Scratch(tensors[0].device)
         self.owners: dict[nn.Module, list[Place]] = {}
         for module in model.modules():
@@ -188,9 +194,12 @@ class Stream:
 
     def value(self, direction: Direction, base: list[Tensor] | None, closure: Callable[[], Any]) -> Any:
         """The closure's value at (base or w) + direction."""
-        if not self.verified:
-            return self._first_value(direction, base, closure)
-        return self._run(direction, base, closure)
+        if self.verified:
+            value = self._run(direction, base, closure)
+            if math.isfinite(float(value)):
+                return value
+            self.verified = False  # the loss itself, or a read that was not there before: look again
+        return self._first_value(direction, base, closure)
 
     def _first_value(self, direction: Direction, base: list[Tensor] | None, closure: Callable[[], Any]) -> Any:
         """Prove that every read goes through a window: outside of them each parameter is a NaN without storage.
@@ -200,8 +209,9 @@ class Stream:
         """
         for _ in range(8):
             readers = _Readers(self)
-            with readers:
-                value = self._run(direction, base, closure, sentinel=True)
+            value = self._run(direction, base, closure, readers)
+            if readers.outside:
+                raise Uncovered(value)
             if not readers.found:
                 if not math.isfinite(float(value)):
                     raise Uncovered(value)
@@ -211,16 +221,25 @@ class Stream:
                 self.owners.setdefault(module, []).append((module, "", index))
         raise Uncovered(value)
 
-    def _run(self, direction: Direction, base: Any, closure: Callable[[], Any], sentinel: bool = False) -> Any:
-        windows = _Windows(self, direction, base, sentinel)
+    def sentinels(self) -> list[Tensor]:
+        """A NaN without storage for every tensor."""
+        now = [(p.dtype, p.device) for p in self.tensors]
+        if self._sentinels is None or now != self._sentinels[0]:
+            nans = [torch.full((), math.nan, dtype=p.dtype, device=p.device).expand(p.shape) for p in self.tensors]
+            self._sentinels = now, nans
+        return self._sentinels[1]
+
+    def _run(self, direction: Direction, base: Any, closure: Callable[[], Any], readers: _Readers | None = None) -> Any:
+        windows = _Windows(self, direction, base)
         handles = []
         try:
-            watched = self.model.modules() if sentinel else {self.model: None, **self.ahead, **self.owners}
+            watched = self.model.modules() if readers else {self.model: None, **self.ahead, **self.owners}
             for module in watched:
                 handles.append(module.register_forward_pre_hook(windows.open, prepend=True))
                 handles.append(module.register_forward_hook(windows.close, always_call=True))
             windows.hide()
-            return closure()
+            with readers or nullcontext():
+                return closure()
         finally:
             for handle in handles:
                 handle.remove()
@@ -239,9 +258,9 @@ class Uncovered(Exception):
 class _Windows:
     """The state of one evaluation: what each parameter points at, and how to put everything back."""
 
-    def __init__(self, stream: Stream, direction: Direction, base: list[Tensor] | None, sentinel: bool):
-        self.stream, self.direction, self.sentinel = stream, direction, sentinel
-        self.originals = [p.data for p in stream.tensors]
+    def __init__(self, stream: Stream, direction: Direction, base: list[Tensor] | None):
+        self.stream, self.direction = stream, direction
+        self.originals, self.nans = [p.data for p in stream.tensors], stream.sentinels()
         self.base = self.originals if base is None else base
         self.stack: list[tuple[nn.Module, int, list[Place]]] = []
         stream.opened.clear()
@@ -249,9 +268,9 @@ class _Windows:
         stream.root_calls = 0
 
     def hide(self) -> None:
-        if self.sentinel:
-            for p, w in zip(self.stream.tensors, self.originals, strict=True):
-                p.data = torch.full((), math.nan, dtype=w.dtype, device=w.device).expand(w.shape)
+        """Outside their windows the parameters are NaN, always: a stray read cannot pass for a loss."""
+        for p, nan in zip(self.stream.tensors, self.nans, strict=True):
+            p.data = nan
 
     def restore(self) -> None:
         for _, _, shown in reversed(self.stack):
@@ -295,11 +314,7 @@ class _Windows:
             if not stream.opened[i]:
                 del stream.opened[i]
                 self._hide_lazy(holder, name, i)
-                w = self.originals[i]
-                hidden = (
-                    torch.full((), math.nan, dtype=w.dtype, device=w.device).expand(w.shape) if self.sentinel else w
-                )
-                stream.tensors[i].data = hidden
+                stream.tensors[i].data = self.nans[i]
         output = self._own(output) if shown else None
         stream.scratch.release(top)
         return output

@@ -172,7 +172,9 @@ class ZerothOrder(torch.optim.Optimizer):
         return loss
 
     def record(self) -> Trace:
-        """Start a trace here and return it; it grows with every step."""
+        """Start a trace and return it; it grows with every step. A trace begins where the run begins."""
+        if self.steps or self.draws:
+            raise RuntimeError("record() must be called before the first step: a trace replays a run from its start")
         named = self.named()
         header = {
             "format": FORMAT,
@@ -193,12 +195,23 @@ class ZerothOrder(torch.optim.Optimizer):
         for g, (old, new) in enumerate(zip(before, now, strict=True)):
             for key, value in new.items():
                 if key not in old or old[key] != value:
-                    self.trace.events.append([self.steps, "group", g, key, json.loads(json.dumps(value, default=str))])
+                    plain = value.item() if isinstance(value, Tensor) else value
+                    self.trace.events.append([self.steps, "group", g, key, json.loads(json.dumps(plain, default=str))])
         self._groups_seen = now
 
     def _per_tensor(self, scale: float | Callable[[dict[str, Any]], float]) -> list[float]:
         value = scale if callable(scale) else lambda group: scale
         return [s for group in self.param_groups for s in [float(value(group))] * len(group["params"])]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copy.deepcopy and pickle: everything but the evaluator, which is made again on the copy's parameters."""
+        own = {k: v for k, v in self.__dict__.items() if k not in ("evaluator", "driver") and "hook" not in k}
+        return own | {"evaluated": (self.evaluator.model, self.evaluator.mode if self.evaluator.fixed else "auto")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        model, mode = state.pop("evaluated")
+        super().__setstate__(state)
+        self.driver, self.evaluator = Live(), Evaluator(self.tensors, model, mode)
 
     def state_dict(self) -> dict[str, Any]:
         own = {"seed": self.seed, "law": self.law, "draws": self.draws, "steps": self.steps}

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from zobench.models.hub import commit
 from zobench.models.shapes import RANDOM
 from zobench.spec import UsageError
 
-SAMPLE = 1 << 20  # bytes read at each of several places of a large file: retrained weights differ everywhere
-PLACES = 16
-
 
 def identify(name: str, revision: str | None) -> tuple[str, str | None, str | None]:
     """(name, revision, path) of a hub id, a directory, or random:NAME.
 
-    A directory is known by its last part and a digest of its configuration, tokenizer and safetensors (of files above
-    16 MiB, of their size and sixteen samples), so that new weights under an old path are another cell.
+    A directory is known by its last part and a digest of its configuration, tokenizer and safetensors, so that new weights
+    under an old path are another cell.
     """
     if name.startswith("random:"):
         check_random(name.removeprefix("random:"))
@@ -26,7 +24,7 @@ def identify(name: str, revision: str | None) -> tuple[str, str | None, str | No
     if looks_local(name):
         path = Path(name).expanduser()
         check_directory(path)
-        return f"local:{path.resolve().name}", f"sha256:{directory_digest(path)}", str(path)
+        return f"local:{path.resolve().name}", f"sha256:{directory_digest(path)}", str(path.resolve())
     way_out = "give a directory written by save_pretrained, or random:opt-nano, which needs no network"
     return name, commit(name, "model", revision, way_out), None
 
@@ -57,20 +55,15 @@ def check_directory(path: Path) -> None:
 
 
 def directory_digest(path: Path) -> str:
+    """sha256 over names and contents of configuration, tokenizer and weights, files in parallel."""
+    files = sorted(p for p in path.iterdir() if p.suffix in (".json", ".safetensors", ".txt", ".model"))
     total = hashlib.sha256()
-    for file in sorted(p for p in path.iterdir() if p.suffix in (".json", ".safetensors", ".txt", ".model")):
-        total.update(f"{file.name}\0{file.stat().st_size}\0".encode())
-        total.update(_sampled(file))
+    with ThreadPoolExecutor() as pool:  # hashlib releases the GIL
+        for file, digest in zip(files, pool.map(_file_digest, files), strict=True):
+            total.update(file.name.encode() + b"\0" + digest)
     return total.hexdigest()
 
 
-def _sampled(file: Path) -> bytes:
-    size, digest = file.stat().st_size, hashlib.sha256()
+def _file_digest(file: Path) -> bytes:
     with open(file, "rb") as stream:
-        if size <= PLACES * SAMPLE:
-            digest.update(stream.read())
-        else:
-            for i in range(PLACES):
-                stream.seek((size - SAMPLE) * i // (PLACES - 1))
-                digest.update(stream.read(SAMPLE))
-    return digest.digest()
+        return hashlib.file_digest(stream, "sha256").digest()

@@ -31,6 +31,8 @@ class MeZO(ZerothOrder):
 
     def __init__(self, params, lr=1e-6, *, eps=1e-3, weight_decay=0.0, law="gaussian", seed=None, mode="auto"):
         super().__init__(params, dict(lr=lr, weight_decay=weight_decay), seed=seed, law=law, mode=mode)
+        if not eps > 0:
+            raise ValueError(f"eps must be > 0, not {eps}")
         self.eps = eps
 
     def update(self):
