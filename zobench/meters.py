@@ -186,8 +186,11 @@ def _reset_rss() -> None:
 
 
 def state_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """What the optimizer keeps between steps, gradients not included."""
-    return [leaf for leaf in tree_leaves(list(optimizer.state.values())) if isinstance(leaf, Tensor)]
+    """What the optimizer keeps between steps, in its state or in attributes of its own; gradients not included."""
+    kept = [v for k, v in vars(optimizer).items() if k not in ("param_groups", "defaults", "state")]
+    leaves = tree_leaves([list(optimizer.state.values()), kept])
+    weights = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return list({id(leaf): leaf for leaf in leaves if isinstance(leaf, Tensor) and id(leaf) not in weights}.values())
 
 
 def nbytes(tensors: Iterable[Tensor]) -> int:

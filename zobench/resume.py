@@ -1,11 +1,13 @@
 """A larger budget continues a finished, interrupted or timed-out run of the same lineage instead of repeating it.
 
 A zeroth-order run is taken up from its trace: its steps are replayed without a forward pass, validations it already made
-at the same steps are read back, and what it cost counts. A first-order run is taken up from its checkpoint.
+at the same steps are read back, and what it cost counts: the result is that of one undisturbed run. A first-order run is
+taken up from its checkpoint; it keeps the validations of the shorter run, at that run's steps, and the best of them.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,14 +43,29 @@ class Prefix:
     row: RunRecord
     path: Path
     replayed: bool
+    cumulated: list[int] | None = None
+    groups: dict[int, list[list[Any]]] | None = None
+
+    def set_groups(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        """The group values with which it took this step."""
+        if self.groups is None:
+            self.groups = {}
+            for at, kind, *change in json.loads(self.row.trace_events or "[]"):
+                if kind == "group":
+                    self.groups.setdefault(at, []).append(change)
+        for number, key, value in self.groups.get(step, ()):
+            optimizer.param_groups[number][key] = value
 
     @property
     def steps(self) -> int:
         return self.row.steps or 0
 
     def spent(self, step: int) -> tuple[int, int, float]:
-        """(forwards, backwards, seconds) that it had paid at this step: every step of a run costs the same."""
-        share = min(step / max(self.steps, 1), 1.0)
+        """(forwards, backwards, seconds) that it had paid at this step, shared out over the probe values of its trace."""
+        if self.cumulated is None:
+            counts = self.row.trace_counts or [1] * self.steps
+            self.cumulated = [0, *itertools.accumulate(counts)]
+        share = self.cumulated[min(step, self.steps)] / max(self.cumulated[-1], 1)
         seconds = (self.row.step_seconds or 0.0) + (self.row.warmup_seconds or 0.0)
         return round((self.row.forwards or 0) * share), round((self.row.backwards or 0) * share), seconds * share
 
@@ -70,7 +87,7 @@ def take_up(job: Job, row: RunRecord, store: Path, optimizer: torch.optim.Optimi
     `row` is the row of the new run: code and start weights must be those of the old one.
     """
     rows, _ = record.scan(store, COLUMNS)
-    usable = [r for r in rows if _usable(r, job, row)]
+    usable = [r for r in rows if _usable(r, job, row, optimizer)]
     for found in sorted(usable, key=lambda r: -r["steps"]):
         path = Path(found["path"])
         old = record.read(path)
@@ -87,13 +104,16 @@ def take_up(job: Job, row: RunRecord, store: Path, optimizer: torch.optim.Optimi
     return None
 
 
-def _usable(found: dict[str, Any], job: Job, row: RunRecord) -> bool:
+def _usable(found: dict[str, Any], job: Job, row: RunRecord, optimizer: torch.optim.Optimizer) -> bool:
     if found["lineage"] != job.lineage or found["provenance"] != row.provenance or found["status"] not in STATUSES:
         return False
     if not found["steps"] or (row.replay_class == "none" and row.order == "zeroth"):
         return False
-    if job.schedule != "constant" and found["cell"] != job.cell:
-        return False  # the schedule depends on the whole budget: with another one it is another run
+    adapts = isinstance(optimizer, ZerothOrder) and type(optimizer).observe is not ZerothOrder.observe
+    if (adapts or job.schedule != "constant") and found["cell"] != job.cell:
+        return (
+            False  # rates, or what the method observes, depend on the whole budget: with another one it is another run
+        )
     seconds = (found["step_seconds"] or 0.0) + (found["warmup_seconds"] or 0.0)
     return job.budget.spent(found["steps"], found["forwards"] or 0, found["backwards"] or 0, seconds) < 1.0
 

@@ -6,6 +6,7 @@ mistake (a `ZobenchError`) is not a run: it is raised.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -94,7 +95,7 @@ def run(
     *,
     store: str | Path | None = None,
     device: str = "auto",
-    timeout: float | None = None,
+    timeout: float | str | None = None,
     overwrite: str = "only-missing",
     save: str | Path | None = None,
     **request: Any,
@@ -104,14 +105,16 @@ def run(
     task, optimizer: names, paths to .py files, with options as on the command line (`"mezo[lr=1e-6]"`).
     request: the other fields of `plan.Request`: model, adapter, dtype, seeds, data_seed, budget, batch_size, score, data_dir ...
     """
-    listed = lambda value: [value] if isinstance(value, str) else list(value)  # noqa: E731
-    asked = plan.Request(
-        listed(task), listed(optimizer), **{k: str(v) if k == "seeds" else v for k, v in request.items()}
-    )
     place = Place(
-        Path(store) if store else plan.default_store(), device, timeout, overwrite, Path(save) if save else None
+        store=Path(store) if store else plan.default_store(),
+        device=device,
+        timeout=plan.duration(str(timeout)) if timeout is not None else None,
+        overwrite=overwrite,
+        save=Path(save) if save else None,
     )
-    return [row for row, _ in execute(plan.jobs(asked, Names()), place)]
+    if overwrite not in ("only-missing", "always"):
+        raise UsageError(f"overwrite {overwrite!r}: choose only-missing or always")
+    return [row for row, _ in execute(plan.jobs(plan.request(task, optimizer, **request), Names()), place)]
 
 
 class _Door(types.ModuleType):
@@ -129,10 +132,12 @@ def execute(jobs: Sequence[Job], place: Place, reporter: Reporter | None = None)
     reporter = reporter or Reporter()
     device = resolve_device(place.device)
     record.check_writable(place.store)
+    if place.save is not None:
+        _make_directory(place.save)  # before hours of training, not after
     for number, job in enumerate(jobs, 1):
         made = plan.provenance(job)
         save = place.save if place.save is None or len(jobs) == 1 else place.save / job.cell[:16]
-        done = _done(job, made, place)
+        done = _done(job, made, place, device)
         if done is not None:
             if save is not None:
                 _save_again(done[0], save, device)
@@ -146,15 +151,21 @@ def execute(jobs: Sequence[Job], place: Place, reporter: Reporter | None = None)
             return
 
 
-def _done(job: Job, made: str, place: Place) -> tuple[RunRecord, Path] | None:
-    """The standing attempt of this cell, where the same code made it."""
+def _done(job: Job, made: str, place: Place, device: torch.device) -> tuple[RunRecord, Path] | None:
+    """The standing attempt of this cell, where the same code made it on the same class of hardware."""
     if place.overwrite == "always":
         return None
-    same = [r for r in record.attempts(place.store, job.cell) if r["status"] == "ok" and r["provenance"] == made]
+    here = describe(device, 0.0)["hardware"]
+    fits = lambda r: r["status"] == "ok" and r["provenance"] == made and _hardware(r["environment"]) == here  # noqa: E731
+    same = [r for r in record.attempts(place.store, job.cell) if fits(r)]
     if not same:
         return None
     path = Path(max(same, key=lambda r: r["attempt"])["path"])
     return record.read(path), path
+
+
+def _hardware(environment: str | None) -> str | None:
+    return json.loads(environment or "{}").get("hardware")
 
 
 def _save_again(row: RunRecord, directory: Path, device: torch.device) -> None:
@@ -224,6 +235,7 @@ class Run:
         self.metric = self.row.metric or "loss"
         self.optimizer: Any = None
         self.counter: Counter | None = None
+        self.torn = False
         self.prefix: resume.Prefix | None = None  # a shorter run of the same lineage that this one continues
         self.last: list[Tensor] | None = None  # the last weights, where the kept ones are others
         self.steps, self.losses, self.curve = 0, [], []
@@ -248,6 +260,7 @@ class Run:
         except Diverged as error:
             self._end("diverged", str(error))
         except KeyboardInterrupt:
+            self.torn = True  # a first-order step may be half written
             self._end("interrupted", "stopped by a second Ctrl-C, in the middle of a step")
         except Exception as error:
             if os.environ.get("ZOBENCH_DEBUG"):
@@ -255,8 +268,12 @@ class Run:
             self._end("oom" if _out_of_memory(error) else "error", f"{type(error).__name__}: {error}")
         self._account()
         path = record.write(self.row, self.place.store)
-        if self.row.status in resume.STATUSES and not isinstance(self.optimizer, ZerothOrder) and self.steps:
+        first_order = not isinstance(self.optimizer, ZerothOrder)
+        if self.row.status in resume.STATUSES and first_order and self.steps and not self.torn:
             self._checkpoint(path)
+        if self.row.status == "ok" and self.save is not None:
+            _save(self.problem, self.save)
+            self.reporter.note(f"weights saved to {self.save}")
         return self.row, path
 
     def _end(self, status: str, reason: str) -> None:
@@ -336,7 +353,10 @@ class Run:
         threshold, point = next(self.thresholds), 0
         while True:
             progress = self._progress()
-            if progress >= threshold:
+            due = progress >= threshold
+            if self.prefix is not None and self.prefix.row.cell == self.job.cell and self._replaying():
+                due = self.prefix.metrics(self.steps) is not None  # the very steps at which it was validated before
+            if due or progress >= 1.0:
                 if self.steps > self._evaluated_step():
                     self._evaluate()
                 while progress >= threshold and threshold < 1.0:
@@ -353,7 +373,9 @@ class Run:
         return max((p["step"] for p in self.curve if p["metrics"] is not None), default=-1)
 
     def _step(self, progress: float) -> None:
-        if self.job.schedule == "linear":
+        if self._replaying() and self.prefix is not None:
+            self.prefix.set_groups(self.steps, self.optimizer)  # the rates that were used, not those we would compute
+        elif self.job.schedule == "linear":
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * (1.0 - progress)
         if self._replaying():
@@ -480,9 +502,6 @@ class Run:
         row.value, row.metrics = scored[self.metric], json_text(scored)
         if not math.isfinite(row.value):
             raise Diverged(f"the final {self.metric} is {row.value}")
-        if self.save is not None:
-            _save(self.problem, self.save)
-            self.reporter.note(f"weights saved to {self.save}")
 
     def _account(self) -> None:
         """The columns that exist however the run ended."""
@@ -497,8 +516,11 @@ class Run:
         row.forwards, row.backwards, row.tokens = self.counter.forwards, self.counter.backwards, self.counter.tokens
         row.eval_forwards = self.counter.eval_forwards
         row.step_seconds, row.warmup_seconds = self.step_clock.seconds, self.warm_clock.seconds
+        if self._replaying():  # stopped before it had caught up: it has paid for the steps it has
+            row.forwards, row.backwards, row.step_seconds = self._spent()
+            row.warmup_seconds = 0.0
         row.eval_seconds = self.eval_clock.seconds
-        before = (old.timed_steps or 0, old.steps or 0) if old else (0, 0)
+        before = (min(old.timed_steps or 0, self.steps), min(old.steps or 0, self.steps)) if old else (0, 0)
         row.timed_steps = before[0] + max(self.steps - before[1] - WARM_UP, 0)
         row.inference_bytes, row.reserved_bytes = self.memory.inference, self.memory.reserved
         peaks = [p for p in (self.memory.peak, old.peak_bytes if old else None) if p is not None]
@@ -513,16 +535,23 @@ class Run:
     def _checkpoint(self, path: Path) -> None:
         try:
             resume.save_checkpoint(self.place.store, self.job, path.name, self.weights, self.optimizer, self.last)
-        except OSError as error:
-            self.reporter.note(f"no checkpoint for a larger budget: {error.strerror}; the result is stored")
+        except Exception as error:  # a state that cannot be written must not cost a result
+            self.reporter.note(f"no checkpoint for a larger budget ({error}); the result is stored")
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentUnmet(f"cannot save weights to {directory}: {error.strerror or error}") from error
 
 
 def _save(problem: Any, directory: Path) -> None:
+    _make_directory(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         problem.save(directory)
-    except OSError as error:
-        raise EnvironmentUnmet(f"cannot save weights to {directory}: {error.strerror or error}") from error
+    except Exception as error:  # safetensors has its own family of errors for a full disk
+        raise EnvironmentUnmet(f"the run is stored, but its weights are not in {directory}: {error}") from error
 
 
 def _number(loss: Any) -> float:

@@ -209,6 +209,9 @@ class ZerothOrder(torch.optim.Optimizer):
         return own | {"evaluated": (self.evaluator.model, self.evaluator.mode if self.evaluator.fixed else "auto")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if "evaluated" not in state:  # torch's own load_state_dict comes this way too
+            super().__setstate__(state)
+            return
         model, mode = state.pop("evaluated")
         super().__setstate__(state)
         self.driver, self.evaluator = Live(), Evaluator(self.tensors, model, mode)
