@@ -16,7 +16,7 @@ from zobench import plan, record, registry
 from zobench.build import Names
 from zobench.replay import rebuild
 from zobench.run import Place, execute
-from zobench.spec import Job, MismatchError, UsageError
+from zobench.spec import EnvironmentUnmet, Job, MismatchError, UsageError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -356,3 +356,97 @@ def test_a_killed_run_leaves_no_half_file(tmp_path):
     assert second.returncode == 0
     (row,) = record.standing(record.scan(tmp_path)[0])
     assert row["status"] == "ok" and torch.isfinite(torch.tensor(row["value"]))
+
+
+TORN = '''
+"""A first-order optimizer that is interrupted twice in the middle of its second step."""
+import os
+import signal
+
+import torch
+
+INFO = dict(title="torn", order="first", family="gradient", forwards="1", backwards="1", replay="none", mode="train",
+            limits=dict())
+__all__ = ["Torn"]
+
+
+class Torn(torch.optim.SGD):
+    """Half a step, two Ctrl-C, the other half."""
+
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr=lr)
+        self.taken = 0
+
+    def step(self, closure=None):
+        self.taken += 1
+        loss = super().step(closure)
+        if self.taken == 2 and os.environ.get("ZOBENCH_TEST_TEAR"):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss
+'''
+
+
+def test_a_step_that_was_torn_is_not_continued_from(tmp_path, mine, monkeypatch):
+    path = tmp_path / "torn.py"
+    path.write_text(TORN)
+    monkeypatch.setenv("ZOBENCH_TEST_TEAR", "1")
+    torn = one(tmp_path / "s", str(path), "steps=5", mine[0])
+    assert torn.status == "interrupted" and torn.steps == 1 and torn.final_digest is None
+    monkeypatch.delenv("ZOBENCH_TEST_TEAR")
+    again = one(tmp_path / "s", str(path), "steps=5", mine[0])
+    fresh = one(tmp_path / "fresh", str(path), "steps=5", mine[0])
+    assert again.continued_from is None and again.final_digest == fresh.final_digest
+
+
+def test_a_bad_place_for_weights_is_told_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EnvironmentUnmet, match="cannot save"):
+        one(tmp_path / "s", save=tmp_path / "file" / "deep")
+
+
+def test_an_optimizer_that_watches_validation_is_not_continued_on_another_schedule(tmp_path):
+    path = tmp_path / "watching.py"
+    watching = OPTIMIZER.replace("    def update", "    def observe(self, metrics):\n        super().observe(metrics)\n"
+                                 "        self.eps *= 0.9\n\n    def update")  # fmt: skip
+    path.write_text(watching)
+    one(tmp_path / "s", str(path), "steps=20")
+    longer = one(tmp_path / "s", str(path), "steps=50")
+    assert longer.continued_from is None
+    assert longer.final_digest == one(tmp_path / "fresh", str(path), "steps=50").final_digest
+
+
+def test_provenance_follows_a_helper_beside_the_file(tmp_path, mine):
+    helper = Path(mine[1]).with_name("myhelper.py")
+    helper.write_text("SCALE = 1.0\n")
+    Path(mine[1]).write_text("from myhelper import SCALE\nfrom zobench.optimizers import MeZO\n" + OPTIMIZER.lstrip())
+    files = plan._closure([Path(mine[1])])
+    assert helper in files and registry.PACKAGE / "optimizers" / "mezo.py" in files
+
+
+MISTAKES = (
+    dict(overwrite="Always"),
+    dict(seeds=[-1]),
+    dict(batch_size=2.5),
+    dict(budgett=3),
+    dict(timeout="soon"),
+)
+
+
+@pytest.mark.parametrize("bad", MISTAKES)
+def test_the_door_names_a_mistake(tmp_path, bad):
+    with pytest.raises(UsageError):
+        zobench.run("softmax_l2", "mezo", store=tmp_path, **bad)
+
+
+def test_seeds_as_people_write_them(tmp_path):
+    assert (
+        plan.seeds("0") == [0]
+        and plan.seeds("3") == [0, 1, 2]
+        and plan.seeds("2-4") == [2, 3, 4]
+        and plan.seeds("7,5") == [7, 5]
+    )
+    rows = zobench.run("softmax_l2", "mezo", seeds=[4, 2], budget="steps=2", store=tmp_path)
+    assert [r.seed for r in rows] == [4, 2]
+    with pytest.raises(UsageError):
+        plan.seeds("99999999999")

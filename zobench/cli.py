@@ -120,7 +120,6 @@ def main() -> None:
 )
 @click.option(
     "--seeds",
-    "--seed",
     default="0",
     show_default=True,
     metavar="S",

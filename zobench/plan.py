@@ -21,13 +21,10 @@ from zobench.registry import PACKAGE, Entry
 from zobench.spec import DTYPE_ALIASES, DTYPES, Budget, Job, UsageError, canonical, sha256
 
 VERSIONED = ("torch", "transformers", "numba")
-LOOP = (
-    "run.py",
-    "build.py",
-    "keeper.py",
-    "meters.py",
-)  # what stands between a job and its numbers beside its own files
+# What stands between a job and its numbers, beside its own files and what they import.
+LOOP = ("run.py", "build.py", "keeper.py", "meters.py", "resume.py", "checkpoint.py")
 SEED_LIMIT = 2**32
+MANY = 100_000  # seeds in one request
 ADAPTERS = {"none": {}, "lora": {"r": 8, "alpha": 16}}
 
 
@@ -51,21 +48,42 @@ class Request:
     data_dir: str | None = None
 
 
+def request(task: Any, optimizer: Any, **asked: Any) -> Request:
+    """A `Request` from what a notebook or a suite says: one name or several, paths, numbers; UsageError otherwise."""
+    allowed = {f.name for f in fields(Request)} - {"tasks", "optimizers"}
+    for key in asked:
+        if key not in allowed:
+            raise UsageError(f"unknown key {key!r}{registry.did_you_mean(key, allowed)}")
+    if isinstance(asked.get("seeds"), (list, tuple, range)):
+        asked["seeds"] = ",".join(map(str, asked["seeds"])) + ","
+    for key in ("seeds", "budget", "data_dir", "model", "dtype"):
+        if asked.get(key) is not None:
+            asked[key] = str(asked[key])
+    for key in ("batch_size", "evaluations", "data_seed"):
+        if asked.get(key) is not None and (not isinstance(asked[key], int) or isinstance(asked[key], bool)):
+            raise UsageError(f"{key} {asked[key]!r}: must be a whole number")
+    tasks, optimizers = (
+        [str(v)] if isinstance(v, (str, Path)) else [str(e) for e in v or ()] for v in (task, optimizer)
+    )
+    return Request(tasks, optimizers, **asked)
+
+
 def seeds(text: str) -> list[int]:
     """`0` -> [0]; a count `3` -> [0, 1, 2]; a range `0-4`; a list `13,21,42`."""
+    values: Sequence[int]
     try:
         if "," in text:
             values = [int(part) for part in text.split(",") if part.strip()]
         elif "-" in text.strip():
             low, high = (int(part) for part in text.split("-"))
-            values = list(range(low, high + 1))
+            values = range(low, high + 1)
         else:
-            values = list(range(int(text))) or [0]
+            values = range(max(int(text), 1)) if int(text) >= 0 else ()
     except ValueError:
-        values = []
-    if not values or not all(0 <= s < SEED_LIMIT for s in values):
+        values = ()
+    if not 0 < len(values) <= MANY or min(values) < 0 or max(values) >= SEED_LIMIT:
         raise UsageError(
-            f"seeds {text!r}: write a count (3), a range (0-4) or a list (13,21,42) of numbers below 2**32"
+            f"seeds {text!r}: write a count (3), a range (0-4) or a list (13,21,42) of at most {MANY} numbers below 2**32"
         )
     return list(dict.fromkeys(values))
 
@@ -99,6 +117,9 @@ def jobs(request: Request, names: Names) -> list[Job]:
 def _grid(text: str) -> list[tuple[str, dict[str, Any]]]:
     name, options = registry.parse(text)
     lists = [value if isinstance(value, list) else [value] for value in options.values()]
+    for key, values in zip(options, lists, strict=True):
+        if not values:
+            raise UsageError(f"{text!r}: the grid of {key} is empty")
     return [(name, dict(zip(options, values, strict=True))) for values in itertools.product(*lists)]
 
 
@@ -145,7 +166,7 @@ def _cells(
         task_path=None if task.builtin else str(task.path),
         optimizer_path=None if optimizer.builtin else str(optimizer.path),
         model_path=path,
-        data_dir=request.data_dir,
+        data_dir=str(Path(request.data_dir).expanduser().resolve()) if request.data_dir else None,
     )
     return [replace(job, seed=seed) for seed in seeds(request.seeds)]
 
@@ -224,14 +245,13 @@ def suite(name: str) -> list[Request]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"suite {path}: {error}") from None
-    allowed = {f.name for f in fields(Request)}
-    for run in table.get("run", []):
-        for key in run:
-            if key not in allowed:
-                raise UsageError(f"suite {path}: unknown key {key!r}{registry.did_you_mean(key, allowed)}")
-    if not table.get("run"):
-        raise UsageError(f"suite {path}: has no [[run]] table")
-    return [Request(**run) for run in table["run"]]
+    runs = table.get("run")
+    if not isinstance(runs, list) or not runs:
+        raise UsageError(f"suite {path}: has no [[run]] table (two brackets: there may be several)")
+    try:
+        return [request(run.pop("tasks", ()), run.pop("optimizers", ()), **run) for run in runs]
+    except UsageError as error:
+        raise UsageError(f"suite {path}: {error}") from None
 
 
 # --- provenance ---
@@ -307,13 +327,19 @@ def _imports(path: Path) -> tuple[Path, ...]:
             named += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             named += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(file for name in named if (file := _file(name)) is not None)
+    return tuple(file for name in named if (file := _file(name, path)) is not None)
 
 
-def _file(module: str) -> Path | None:
+def _file(module: str, importer: Path) -> Path | None:
+    """The file that a module name means: one of the project, or one beside a user's own file."""
     parts = module.split(".")
     if parts[0] != "zobench":
-        return None
+        beside = importer.parent.joinpath(*parts).with_suffix(".py")
+        return beside if beside.is_file() and PACKAGE not in beside.parents else None
+    if parts[:2] == ["zobench", "optimizers"] and len(parts) == 3:
+        for entry in registry.entries("optimizer").values():
+            if parts[2] in entry.exports:
+                return entry.path  # `from zobench.optimizers import MeZO` finds the file by its __all__
     path = PACKAGE.joinpath(*parts[1:])
     if path.with_suffix(".py").is_file():
         return path.with_suffix(".py")

@@ -35,6 +35,7 @@ class Entry:
     doc: str = ""
     info: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # name -> literal default
+    exports: tuple[str, ...] = ()  # of an optimizer file: its __all__
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -167,7 +168,7 @@ def _literal(text: str) -> Any:
 
 def _convert(entry: Entry, key: str, value: Any, default: Any) -> Any:
     """Ints pass for floats and whole floats for ints; everything else must be of the default's type."""
-    if value is None or default is None or type(value) is type(default):
+    if default is None or type(value) is type(default):
         return value
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -220,7 +221,7 @@ def _read(kind: str, path: Path, builtin: bool) -> Entry:
         need = "a function build(setting, ...)" if kind == "task" else "a class named first in __all__"
         raise UsageError(f"{kind} file {path.name} needs {need}; see CONTRIBUTING.md")
     doc = (ast.get_docstring(tree) or "").strip()
-    return Entry(kind, name if builtin else path.stem, path, builtin, doc, info, options)
+    return Entry(kind, name if builtin else path.stem, path, builtin, doc, info, options, tuple(exported))
 
 
 def _defaults(function: ast.FunctionDef, path: Path) -> dict[str, Any]:

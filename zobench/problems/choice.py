@@ -44,6 +44,10 @@ class ChoiceProblem(LanguageProblem):
     - "tokens": minus the log-likelihood of the right candidate's tokens, mean over all of them in the batch.
     """
 
+    def check(self, example: Example) -> None:
+        if not all(0 <= gold < len(example[1]) for gold in golds(example)):
+            raise IndexError(f"label {example[2]} of {len(example[1])} candidates")
+
     def encode(self, example: Example) -> tuple[list[Tokens], int]:
         prompt, candidates, _ = example
         return [self.encoder.option(prompt, prompt + text) for text in candidates], golds(example)[0]

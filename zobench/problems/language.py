@@ -76,6 +76,9 @@ class LanguageProblem:
         """Token ids of a training example."""
         raise NotImplementedError
 
+    def check(self, example: Any) -> None:
+        """Raise IndexError where an example cannot be one of this task."""
+
     def collate(self, encoded: list[Any]) -> Any:
         """A batch on the device."""
         raise NotImplementedError
@@ -102,6 +105,11 @@ class LanguageProblem:
         drawn = sample(self.setting.data_seed, n_train, n_val, full_train=full["train"], **self.sizes)
         if len(drawn.train) == 0:
             raise EnvironmentUnmet(f"{source.name('train')}: {n_train} rows leave none to train on")
+        for split, rows, option in (("dev", drawn.dev, "num_dev"), ("test", drawn.test, "num_eval")):
+            if len(rows) == 0 and (split == "dev" or self.setting.score == "test"):
+                origin, have = ("train", n_train) if split == "dev" else ("validation", n_val)
+                asked = f"{option}={self.sizes[option]}"
+                raise EnvironmentUnmet(f"{source.name(origin)}: {have} rows leave no {split} row ({asked})")
         chosen = {"train": drawn.train, "validation": drawn.dev, "test": drawn.test}
         self._examples = {split: self._prompt(source, split, rows) for split, rows in chosen.items() if len(rows)}
         for split in ("validation", "test"):
@@ -119,6 +127,7 @@ class LanguageProblem:
         for i in map(int, chosen):
             try:
                 found.append(self.example(rows[i]))
+                self.check(found[-1])
             except (KeyError, IndexError, TypeError, AttributeError) as error:
                 what = f"no field {error}" if isinstance(error, KeyError) else f"a field is not as on the hub ({error})"
                 raise EnvironmentUnmet(f"{source.name(origin)}, row {i + 1}: {what}") from error
