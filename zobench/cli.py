@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         from zobench.spec import ZobenchError
 
+        if not os.environ.get("ZOBENCH_DEBUG"):
+            warnings.filterwarnings("ignore", category=FutureWarning)  # between libraries: nothing a user could act on
         try:
             return super().invoke(ctx)
         except ZobenchError as error:
