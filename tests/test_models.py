@@ -7,8 +7,9 @@ import pytest
 import torch
 from task_files import load_task
 
+from zobench.build import trained
 from zobench.models.adapters import add_adapter
-from zobench.models.load import RANDOM, TOKENIZER, load_causal_lm, opt_config, trainable_names
+from zobench.models.load import RANDOM, TOKENIZER, load_causal_lm, opt_config
 from zobench.spec import EnvironmentUnmet, Setting, UsageError
 
 PARAMETERS = {  # of the released checkpoints; the nano one is ours
@@ -126,7 +127,7 @@ def test_the_bundled_tokenizer_has_the_labels_as_single_tokens():
 def test_lora_trains_its_own_matrices_only_and_starts_at_the_model():
     plain, _ = load_causal_lm("random:opt-nano")
     model = add_adapter(load_causal_lm("random:opt-nano")[0], "lora[r=4,alpha=8]", seed=1)
-    names = trainable_names(model)
+    names = [name for name, _ in trained(model)]
     assert len(names) == 3 * 2 * 2
     assert all(("q_proj" in n or "v_proj" in n) and "lora_" in n for n in names)
     ids = torch.tensor([[0, 50, 60, 70]])

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from transformers import OPTConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 TOKENIZER = Path(__file__).parent / "bpe"
-INITIAL_WEIGHTS = 5  # the random stream of design.md section 3
 
 
 def load_causal_lm(
@@ -111,12 +110,8 @@ def draw_weights(model: nn.Module, *, seed: int, std: float) -> None:
 
 def fill_normal(p: torch.Tensor, std: float, seed: int, index: int) -> None:
     """p = std * z, z the gaussian of tensor `index` in the stream of initial weights."""
+    from zobench.core import philox
     from zobench.core.perturb import perturb, seeded
 
     p.zero_()
-    perturb([p], [p], seeded("gaussian", 0, seed, INITIAL_WEIGHTS), index=[index], scale=std)
-
-
-def trainable_names(model: nn.Module) -> list[str]:
-    """Names of the trainable parameters, in the order that numbers the engine's tensors."""
-    return [name for name, p in model.named_parameters() if p.requires_grad]
+    perturb([p], [p], seeded("gaussian", 0, seed, philox.WEIGHTS), index=[index], scale=std)
