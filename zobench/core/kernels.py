@@ -52,6 +52,7 @@ _full_width()
 LAWS = {"gaussian": 0, "rademacher": 1}
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 SMALL = 8  # blocks; below this sharing out costs more than it saves
+WORTH_SHARING = 1 << 17  # elements of many runs together; below this one thread draws them all
 SHARES = 4  # chunks per thread, so that a thread that was held up does not hold up the others
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
@@ -359,14 +360,119 @@ def combine(dtype: torch.dtype, base, out, size, offset, tensor, laws, draws, se
     tables = tuple(np.ascontiguousarray(t) for t in tables)
     chunk = max(blocks // (threads * SHARES), SMALL)
     head = (0, blocks, chunk, DTYPES[dtype], len(base), len(laws))
-    job = np.array([*head, *(t.ctypes.data for t in tables)], np.int64)
+    _share_out(_team, np.array([*head, *(t.ctypes.data for t in tables)], np.int64), threads)
+
+
+def _share_out(work: Any, job: np.ndarray, threads: int) -> None:
+    """Run the cfunc `work` on the table `job`, once on each thread."""
     team = _torch_openmp()
     if team is not None:
-        team(_team.address, job.ctypes.data, threads, 0)
+        team(work.address, job.ctypes.data, threads, 0)
         return
-    waiting = [_pool(threads - 1).submit(_team.ctypes, job.ctypes.data) for _ in range(threads - 1)]
+    waiting = [_pool(threads - 1).submit(work.ctypes, job.ctypes.data) for _ in range(threads - 1)]
     try:
-        _team.ctypes(job.ctypes.data)
+        work.ctypes(job.ctypes.data)
     finally:
         for future in waiting:  # the buffers must outlive every writer, also when this thread is interrupted
             future.result()
+
+
+@jit
+def _combine_runs(dtype, base, out, size, offset, tensor, start, laws, draws, seeds, streams, coefs, lo, hi, scratch):
+    """`_combine` over whole tensors for runs lo .. hi, each with its own addresses, seeds and coefficients."""
+    for s in range(lo, hi):
+        _combine(
+            dtype, base[s], out[s], size, offset, tensor, start, laws[s], draws[s], seeds[s], streams[s], coefs[s],
+            0, start[-1], scratch,
+        )  # fmt: skip
+
+
+def combine_runs(dtype: torch.dtype, base, out, size, laws, draws, seeds, streams, coefs) -> None:
+    """out = base + sum_k c_k z_k for S runs over the same T tensors of one dtype.
+
+    base, out (S, T) int64 addresses; size (T,) int64; laws, draws, seeds, streams (S, K) int64; coefs (S, T, K).
+    """
+    runs, tensors = base.shape
+    start = np.concatenate([[0], np.cumsum((size + 4095) // 4096)])
+    numbers = np.arange(tensors, dtype=np.int64)
+    tables = (base, out, size, np.zeros_like(numbers), numbers, start, laws, draws, seeds, streams, coefs)
+    threads = min(torch.get_num_threads(), runs)
+    if runs * int(size.sum()) < WORTH_SHARING or threads == 1:
+        _combine_runs(DTYPES[dtype], *tables, 0, runs, _scratch(laws.shape[1]))
+        return
+    cuts = [runs * i // threads for i in range(threads + 1)]
+    parts = [(DTYPES[dtype], *tables, lo, hi, _scratch(laws.shape[1])) for lo, hi in zip(cuts, cuts[1:], strict=False)]
+    waiting = [_pool(threads - 1).submit(_combine_runs, *part) for part in parts[1:]]
+    try:
+        _combine_runs(*parts[0])
+    finally:
+        for future in waiting:
+            future.result()
+
+
+# --- squared norms ---
+
+
+@jit
+def _sum_of_squares(z, n, squares):
+    """The float64 sum of z[:n]^2: halves added onto each other until one number is left. The order is part of the law."""
+    width = 1
+    while width < n:
+        width *= 2
+    for j in range(n):
+        squares[j] = float64(z[j]) * float64(z[j])  # exact
+    squares[n:width] = 0.0
+    while width > 1:
+        width //= 2
+        low, high = squares[:width], squares[width:]
+        for j in range(width):
+            low[j] = low[j] + high[j]
+    return squares[0]
+
+
+@jit
+def _squares(size, tensor, start, draw, stream, seeds, lo, hi, out):
+    """out[lo:hi]: the sums over gaussian blocks lo .. hi, counted through the tensors of the first seed, then the next."""
+    words, z, squares = np.empty(4096, np.uint32), np.empty(4096, np.float32), np.empty(4096, np.float64)
+    blocks = start[-1]
+    for number in range(lo, hi):
+        at = number % blocks
+        t = np.searchsorted(start, at, side="right") - 1
+        block = at - start[t]
+        n = min(size[t] - block * 4096, 4096)
+        _words_between(block, 0, n, draw, seeds[number // blocks], tensor[t], stream, words)
+        _normals(words, n, z)
+        out[number] = _sum_of_squares(z, n, squares)
+
+
+@numba.cfunc(types.void(types.int64), nopython=True, cache=True)
+def _squares_team(address):
+    """What each thread of a team does. `address`: the table of `squares`."""
+    like = np.empty(0, np.int64)
+    job = _array_at(address, 12, like)
+    blocks, chunk, tensors, runs, draw, stream = job[1], job[2], job[3], job[4], job[5], job[6]
+    size, tensor = _array_at(job[7], tensors, like), _array_at(job[8], tensors, like)
+    start, seeds = _array_at(job[9], tensors + 1, like), _array_at(job[10], runs, like)
+    out = _array_at(job[11], blocks, np.empty(0, np.float64))
+    while True:
+        lo = _take(address) * chunk
+        if lo >= blocks:
+            return
+        _squares(size, tensor, start, draw, stream, seeds, lo, min(lo + chunk, blocks), out)
+
+
+def squares(size: np.ndarray, tensor: np.ndarray, draw: int, stream: int, seeds: np.ndarray) -> np.ndarray:
+    """(S, blocks) float64: the sum of squares of each block of a gaussian draw, for S seeds.
+
+    size, tensor (T,) int64: elements of each tensor, and its number in the generator. seeds (S,) int64.
+    """
+    start = np.concatenate([[0], np.cumsum((size + 4095) // 4096)])
+    blocks, threads = int(start[-1]) * len(seeds), torch.get_num_threads()
+    out = np.empty(blocks)
+    if blocks <= SMALL or threads == 1:
+        _squares(size, tensor, start, draw, stream, seeds, 0, blocks, out)
+    else:
+        chunk = max(blocks // (threads * SHARES), SMALL)
+        tables = tuple(t.ctypes.data for t in (size, tensor, start, seeds, out))
+        _share_out(_squares_team, np.array([0, blocks, chunk, len(size), len(seeds), draw, stream, *tables]), threads)
+    return out.reshape(len(seeds), -1)

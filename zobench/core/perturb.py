@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +30,7 @@ class Seeded:
 
     law: str
     draw: int
-    seed: int
+    seed: int | tuple[int, ...]  # a tuple: the same draw of many runs, one seed each
     stream: int = philox.DIRECTION
 
 
@@ -49,19 +51,19 @@ class Weights:
 @dataclass(frozen=True, slots=True)
 class Term:
     source: Seeded | Dense | Weights
-    coefficient: float = 1.0
+    coefficient: float | np.ndarray = 1.0  # an array (S,): one for each of many runs
     blocks: frozenset[int] | None = None  # the tensors it is confined to; None means all
     factors: tuple[Factor, ...] = ()
 
-    def at(self, i: int) -> float:
-        """The number in front of this term on tensor i."""
+    def at(self, i: int) -> Any:
+        """The number in front of this term on tensor i; an array for many runs."""
         if self.blocks is not None and i not in self.blocks:
             return 0.0
         value = self.coefficient
         for factor in self.factors:
             number = None if callable(factor) else factor[i]
             if isinstance(number, (int, float)):
-                value *= number
+                value = value * number  # not in place: it may be an array that others hold
         return value
 
     def elementwise(self) -> list[Factor]:
@@ -74,8 +76,11 @@ class Direction:
 
     terms: tuple[Term, ...] = ()
 
-    def __mul__(self, number: float) -> Direction:
-        return Direction(tuple(replace(t, coefficient=t.coefficient * float(number)) for t in self.terms))
+    __array_ufunc__ = None  # an array times a direction is for the direction to compute
+
+    def __mul__(self, number: float | np.ndarray) -> Direction:
+        number = number if isinstance(number, np.ndarray) else float(number)
+        return Direction(tuple(replace(t, coefficient=t.coefficient * number) for t in self.terms))
 
     __rmul__ = __mul__
 
@@ -92,7 +97,7 @@ class Direction:
                 terms[same[0]] = replace(old, coefficient=old.coefficient + new.coefficient)
             else:
                 terms.append(new)
-        return Direction(tuple(t for t in terms if t.coefficient != 0.0))
+        return Direction(tuple(t for t in terms if np.any(t.coefficient)))
 
     def __sub__(self, other: Direction) -> Direction:
         return self + (-other)
@@ -130,7 +135,7 @@ def _alike(a: Term, b: Term) -> bool:
     )
 
 
-def seeded(law: str, draw: int, seed: int, stream: int = philox.DIRECTION) -> Direction:
+def seeded(law: str, draw: int, seed: int | tuple[int, ...], stream: int = philox.DIRECTION) -> Direction:
     if law not in LAWS:
         raise ValueError(f"unknown law {law!r}: choose from {', '.join(LAWS)}")
     return Direction((Term(Seeded(law, draw, seed, stream)),))
@@ -158,6 +163,11 @@ def reference() -> Iterator[None]:
         yield
     finally:
         _reference_only = before
+
+
+def using_reference() -> bool:
+    """Whether `reference()` is in force."""
+    return _reference_only
 
 
 def computing_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -271,7 +281,7 @@ def _numbers(direction: Direction) -> tuple[list[int], list[int], list[int], lis
     return (
         [LAWS.index(s.law) for s in sources],
         [s.draw for s in sources],
-        [s.seed for s in sources],
+        [s.seed for s in sources],  # pyright: ignore[reportReturnType]  # no tuples here: those are for core.many
         [s.stream for s in sources],
     )
 

@@ -22,12 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from zobench.core import philox
-from zobench.core.perturb import Direction, materialise, seeded, weights
+from zobench.core.perturb import Direction, materialise, weights
 from zobench.core.probes import Evaluator, Probe
+from zobench.core.sphere import CHOICES, drawn
 from zobench.core.trace import FORMAT, Trace, digest, parameter_list
 
 Params = nn.Module | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
 Values = float | tuple[float, float]
+Scale = float | Callable[[dict[str, Any]], float]  # of a write; a function of the parameter group
 
 
 class Diverged(ArithmeticError):
@@ -41,9 +43,13 @@ class ZerothOrder(torch.optim.Optimizer):
     probes run in mode `stream`; bare parameters are probed in place (float32) or in a copy.
     defaults: the per-group options; must contain `lr`.
     seed: names the run's directions, 0 <= seed < 2**32; default: torch's initial seed.
-    law: of the directions: gaussian or rademacher.
+    law: of the directions: gaussian, rademacher, or sphere (of radius sqrt(d), d = all trained elements; one more pass).
     mode: auto | stream | copy | inplace.
     """
+
+    # Whether `update` does nothing with probe values but arithmetic (no branch, no comparison, no state in `each`), so that
+    # one generator can be driven with arrays, a value for each of many runs (core/many.py).
+    elementwise = False
 
     def __init__(
         self,
@@ -63,7 +69,8 @@ class ZerothOrder(torch.optim.Optimizer):
         super().__init__(params, defaults)  # type: ignore[arg-type]
         self.seed = int(torch.initial_seed() if seed is None else seed) & philox.MASK
         self.law, self.draws, self.steps = law, 0, 0
-        seeded(law, 0, 0)  # an unknown law is an error now, not at the first step
+        if law not in CHOICES:
+            raise ValueError(f"unknown law {law!r}: choose from {', '.join(CHOICES)}")
         self.trace: Trace | None = None
         self.last_probe, self.last_write = Direction(), (Direction(), [0.0])  # what the fidelity meter looks at
         self._groups_seen: list[dict[str, Any]] = []
@@ -79,7 +86,7 @@ class ZerothOrder(torch.optim.Optimizer):
     def draw(self, law: str | None = None, stream: int = philox.DIRECTION) -> Direction:
         """A fresh direction: numbers that name noise, no noise yet."""
         self.draws += 1
-        return seeded(law or self.law, self.draws, self.seed, stream)
+        return drawn(law or self.law, self.tensors, self.draws, self.seed, stream)
 
     def at(
         self,
@@ -91,22 +98,13 @@ class ZerothOrder(torch.optim.Optimizer):
         """A probe at (base or the weights) + direction."""
         return Probe(direction, base, batch, kind)
 
-    def apply(self, direction: Direction, scale: float | Callable[[dict[str, Any]], float] = 1.0) -> None:
+    def apply(self, direction: Direction, scale: Scale = 1.0) -> None:
         """p += scale * direction in one write; `scale` may depend on the parameter group."""
-        scales = self._per_tensor(scale)
-        if not all(map(math.isfinite, scales)) or not all(math.isfinite(t.coefficient) for t in direction.terms):
-            raise Diverged(f"step {self.steps + 1}: the update is not finite")
-        self.last_write = (direction, scales)
-        offset = self.evaluator.take_offset()
-        if offset and len(set(scales)) == 1:
-            self.evaluator.move(direction * scales[0] - offset)  # restore and update in one write
-        else:
-            self.evaluator.move(-offset)
-            self.evaluator.move(direction, scales)
+        self.driver.apply(self, direction, scale)
 
     def each(self, fn: Callable[..., None], *directions: Direction) -> None:
         """fn(p, *z, state, group) for each tensor in order, z in scratch: for updates that need the numbers themselves."""
-        self.evaluator.flush()
+        self.driver.flush(self)
         groups = [group for group in self.param_groups for _ in group["params"]]
         for i, (p, group) in enumerate(zip(self.tensors, groups, strict=True)):
             fn(p.data, *(materialise(d, p.data, i) for d in directions), self.state[p], group)
@@ -187,19 +185,23 @@ class ZerothOrder(torch.optim.Optimizer):
         return self.trace
 
     def _record_groups(self) -> None:
-        """Note every group value that changed since the last step (a scheduler's lr, say)."""
-        if self.trace is None:
-            return
+        if self.trace is not None:
+            self.trace.events += [[self.steps, "group", *change] for change in self.changed_groups()]
+
+    def changed_groups(self) -> list[list[Any]]:
+        """[group, key, value] of every group value that changed since the last call (a scheduler's lr, say)."""
         now = [{k: v for k, v in g.items() if k not in ("params", "param_names")} for g in self.param_groups]
         before = self._groups_seen or [{} for _ in now]
+        self._groups_seen = now
+        changes = []
         for g, (old, new) in enumerate(zip(before, now, strict=True)):
             for key, value in new.items():
                 if key not in old or old[key] != value:
                     plain = value.item() if isinstance(value, Tensor) else value
-                    self.trace.events.append([self.steps, "group", g, key, json.loads(json.dumps(plain, default=str))])
-        self._groups_seen = now
+                    changes.append([g, key, json.loads(json.dumps(plain, default=str))])
+        return changes
 
-    def _per_tensor(self, scale: float | Callable[[dict[str, Any]], float]) -> list[float]:
+    def _per_tensor(self, scale: Scale) -> list[float]:
         value = scale if callable(scale) else lambda group: scale
         return [s for group in self.param_groups for s in [float(value(group))] * len(group["params"])]
 
@@ -227,10 +229,28 @@ class ZerothOrder(torch.optim.Optimizer):
 
 
 class Driver:
-    """Answers an optimizer's probes."""
+    """Answers an optimizer's probes and carries out its writes."""
 
     def values(self, optimizer: ZerothOrder, probes: list[Probe], closure: Callable[..., Any]) -> list[Values]:
         raise NotImplementedError  # pragma: no cover
+
+    def flush(self, optimizer: ZerothOrder) -> None:
+        """Bring the weights up to date, before something else than `apply` reads or writes them."""
+        optimizer.evaluator.flush()
+
+    def apply(self, optimizer: ZerothOrder, direction: Direction, scale: Scale) -> None:
+        """p += scale * direction."""
+        scales = optimizer._per_tensor(scale)
+        if not all(map(math.isfinite, scales)) or not all(math.isfinite(t.coefficient) for t in direction.terms):
+            raise Diverged(f"step {optimizer.steps + 1}: the update is not finite")
+        optimizer.last_write = (direction, scales)
+        evaluator = optimizer.evaluator
+        offset = evaluator.take_offset()
+        if offset and len(set(scales)) == 1:
+            evaluator.move(direction * scales[0] - offset)  # restore and update in one write
+        else:
+            evaluator.move(-offset)
+            evaluator.move(direction, scales)
 
 
 class Live(Driver):

@@ -15,7 +15,7 @@ INFO = dict(
     mode="eval",
     grid=dict(lr=(1e-6, 1e-7)),
     limits=dict(lr=">=0", eps=">0", weight_decay=">=0"),
-    choices=dict(law=("gaussian", "rademacher")),
+    choices=dict(law=("gaussian", "rademacher", "sphere")),
     aliases=("zo-sgd",),
     notes="n = 1 two-sided SPSA at one minibatch; restore and update are one write, so rounding does not eat the step.",
 )
@@ -28,6 +28,8 @@ class MeZO(ZerothOrder):
 
     lr: step per unit of the projected gradient. eps: radius of the probes, in units of z. Decay skips 1-D tensors.
     """
+
+    elementwise = True
 
     def __init__(self, params, lr=1e-6, *, eps=1e-3, weight_decay=0.0, law="gaussian", seed=None, mode="auto"):
         super().__init__(params, dict(lr=lr, weight_decay=weight_decay), seed=seed, law=law, mode=mode)
