@@ -1,17 +1,17 @@
-"""Softmax regression with a known optimum: a synthetic loss, seconds on a CPU (Deng et al., arXiv:2307.08352)"""
+"""Softmax regression, squared loss, with a planted optimum: 1/2 |softmax(Ax) - b|^2 (Deng et al., arXiv:2307.08352)"""
 
 from zobench.spec import Problem, Setting
 
 INFO = dict(
     title="Softmax regression, squared loss",
     year=2023,
-    paper="arXiv:2307.08352",
+    paper="arXiv:2307.08352, arXiv:2304.10411",
     suite="synthetic",
     kind="regression",
     metric="relative_gap",
     better="lower",
     scale="log",
-    version=1,
+    version=2,
     aliases=("softmax_regression",),
     needs=(),
     budget="forwards=4000",
@@ -19,11 +19,13 @@ INFO = dict(
     select="last",
     curve="log",
     rates=("gradient", "two-point", "adaptive"),
-    limits=dict(instance=">=0", tau=">0", kappa=">=1"),
+    limits=dict(instance=">=0", tau=">0", kappa=">=1", delta=">0", mu=">0", label_noise=">=0", noise=">=0"),
     choices=dict(
-        scale=("tiny", "standard", "large"),
+        scale=("tiny", "standard", "large", "paper"),
         spectrum=("geom", "step", "power"),
-        precision=("auto", "float64", "float32"),
+        init=("auto", "zero", "near"),
+        reg=("none", "paper", "centred"),
+        precision=("auto", "float64", "float32", "bfloat16", "float16"),
     ),
 )
 
@@ -31,15 +33,23 @@ INFO = dict(
 def build(
     setting: Setting,
     *,
-    instance: int = 0,
     scale: str = "tiny",
+    instance: int = 0,
     tau: float = 1.0,
     kappa: float = 1.0,
     spectrum: str = "geom",
+    init: str = "auto",
+    delta: float = 0.5,
+    reg: str = "none",
+    mu: float = 1.0,
+    label_noise: float = 0.0,
+    noise: float = 0.0,
+    crn: bool = False,
     precision: str = "auto",
 ) -> Problem:
-    from zobench.problems.regression import SoftmaxRegression
+    from zobench.problems.planting import Knobs
+    from zobench.problems.regression import Regression
+    from zobench.problems.sheets.softmax import softmax_l2
 
-    return SoftmaxRegression(
-        setting, instance=instance, scale=scale, tau=tau, kappa=kappa, spectrum=spectrum, precision=precision
-    )
+    knobs = Knobs(scale, instance, tau, kappa, spectrum, init, delta, reg, mu, label_noise)
+    return Regression(setting, softmax_l2(knobs), scale=scale, precision=precision, noise=noise, crn=crn)

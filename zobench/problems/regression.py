@@ -1,291 +1,313 @@
-"""Softmax regression with a planted optimum: min over x of 1/2 |softmax(Ax) - b|^2, b = softmax(A x*).
+"""A synthetic objective as a `Problem`: its precision, noise and minibatches, and scores with a known optimum.
 
-Objective: Deng, Li, Mahadevan and Song, arXiv:2307.08352; Deng, Li and Song, arXiv:2304.10411. Curvature bound,
-generator and scores are the project's own.
+Scores are taken at the iterate, never at probes, whose mean has a floor of its own; in float64, out of band and uncounted.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zobench.core import philox
+from zobench.core.perturb import perturb, seeded
+from zobench.problems.objective import Instance, Objective
+from zobench.problems.oracle import Oracle, curvature
 from zobench.spec import Setting, UsageError
 
-DIMENSIONS = {"tiny": (64, 8), "standard": (2048, 128), "large": (65536, 4096)}  # scale -> (n, d)
-SPECTRA = ("geom", "step", "power")
-PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
-CHUNK = 4096  # rows of A that are made, or read in float64, at once
+PRECISIONS = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+CALLS = 64  # evaluation noise drawn ahead for a batch
+DRAWS = 16  # minibatches from which the gradient's noise is estimated
+LAST = 2**32 - 1  # the step whose minibatches these are
+NOISE_FLOOR = 0.25  # of the starting gap: where minibatch noise may keep a method that runs at a published rate
 
 
-def seeded(name: str, scale: str, instance: int) -> np.random.RandomState:
-    """The generator of an instance. RandomState's stream is frozen (NEP 19); Generator's may change."""
-    return np.random.RandomState(zlib.crc32(f"zobench-synth/v1/{name}/{scale}/{instance}".encode()))
+class Batch(NamedTuple):
+    """One step's view of the problem: rows of a finite sum, noise of its evaluations, and how many there have been."""
+
+    rows: Tensor | None  # (B, ...) what the objective drew, or (S, B, ...) for many runs; None is the whole sum
+    noise: Tensor | None  # (CALLS,) float64, or (S, CALLS); None without evaluation noise
+    calls: list[int]
 
 
-def singular_values(d: int, kappa: float, kind: str = "geom") -> np.ndarray:
-    """(d,) from 1 down to 1/kappa."""
-    i = np.arange(d)
-    if d == 1 or kappa == 1:
-        return np.ones(d)
-    if kind == "geom":
-        return kappa ** (-i / (d - 1.0))
-    if kind == "step":
-        return np.where(i < (d + 1) // 2, 1.0, 1.0 / kappa)
-    return (1.0 + i) ** (-np.log(kappa) / np.log(d))
+class Rounded(nn.Module):
+    """An objective seen through a half-precision oracle: inputs and the loss are rounded to it, the rest is float32."""
 
-
-def orthogonal(matrix: np.ndarray) -> np.ndarray:
-    """Q of the QR factorisation with a positive diagonal of R, which is unique."""
-    q, r = np.linalg.qr(matrix)
-    signs = np.sign(np.diag(r))
-    return q * np.where(signs == 0, 1, signs)
-
-
-def centred_matrix(rs: np.random.RandomState, n: int, d: int, kappa: float, kind: str) -> np.ndarray:
-    """(n, d) float64 with singular values sqrt(n) * singular_values and columns of mean 0.
-
-    Centred, because softmax does not see a constant added to all logits.
-    """
-    gaussian = rs.standard_normal((n, d))
-    u = orthogonal(gaussian - gaussian.mean(0))
-    v = orthogonal(rs.standard_normal((d, d)))
-    return np.sqrt(n) * (u * singular_values(d, kappa, kind)) @ v.T
-
-
-def large_matrix(rs: np.random.RandomState, n: int, d: int, kappa: float, kind: str) -> np.ndarray:
-    """(n, d) float32, as above up to a factor (1 + sqrt(d/n)) / (1 - sqrt(d/n)) in its condition number.
-
-    A centred gaussian times diag(singular values) times a reflection: two QRs of this size would take too long.
-    """
-    matrix, total = np.empty((n, d), np.float32), np.zeros(d)
-    for start in range(0, n, CHUNK):
-        part = rs.standard_normal((min(CHUNK, n - start), d))
-        total += part.sum(0)
-        matrix[start : start + CHUNK] = part
-    v = rs.standard_normal(d)
-    v /= np.linalg.norm(v)
-    scale = singular_values(d, kappa, kind)
-    for start in range(0, n, CHUNK):
-        part = (matrix[start : start + CHUNK] - total / n) * scale
-        matrix[start : start + CHUNK] = part - 2 * np.outer(part @ v, v)
-    return matrix
-
-
-def planted(rs: np.random.RandomState, a: np.ndarray, tau: float) -> tuple[np.ndarray, np.ndarray]:
-    """x* (d,) with logits A x* of root mean square tau, and these logits (n,), in float64."""
-    x = rs.standard_normal(a.shape[1])
-    z = np.concatenate([a[start : start + CHUNK].astype(np.float64) @ x for start in range(0, len(a), CHUNK)])
-    factor = tau / np.sqrt(np.mean(z * z))
-    return x * factor, z * factor
-
-
-class SoftmaxL2(nn.Module):
-    """f(x) = 1/2 |softmax(Ax) - b|^2, the parameter x (d,), started at 0; `forward()` takes nothing and returns f."""
-
-    a: Tensor  # (n, d)
-    b: Tensor  # (n,) on the simplex
-
-    def __init__(self, a: Tensor, b: Tensor) -> None:
+    def __init__(self, objective: Objective, dtype: torch.dtype) -> None:
         super().__init__()
-        self.register_buffer("a", a)
-        self.register_buffer("b", b)
-        self.x = nn.Parameter(a.new_zeros(a.shape[1]))
+        self.dtype = dtype
+        for _, buffer in objective.named_buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(buffer.to(dtype))
+        self._objective = [objective]  # in a list: its parameters are ours, under their own names
+        for name, p in objective.named_parameters():
+            self.register_parameter(name, p)
 
-    def forward(self) -> Tensor:
-        return self.value(self.x)
+    def forward(self, rows: Tensor | None = None) -> Tensor:
+        return self.value(dict(self.named_parameters()), rows)
 
-    def value(self, x: Tensor) -> Tensor:
-        """f at each of (..., d) points, in one product with A."""
-        residual = torch.softmax(x @ self.a.T, -1) - self.b
-        return 0.5 * residual.square().sum(-1)
-
-
-class SoftmaxCurvature:
-    """f, its gradient and Hessian at any x, in closed form, reading A in chunks in `dtype`; never calls the module.
-
-    With p = softmax(Ax), c = p - b, h = c - <p, c> and J = diag(p) - p p^T: gradient A^T (p * h), Hessian A^T H A
-    with H u = J J u + p * h * u' - p <p, h * u'>, u' = u - <p, u>.
-    """
-
-    def __init__(self, a: Tensor, b: Tensor, dtype: torch.dtype = torch.float64) -> None:
-        self.a, self.b, self.dtype = a, b.to(dtype), dtype
-
-    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        for start in range(0, len(self.a), CHUNK):
-            rows = slice(start, start + CHUNK)
-            yield rows, self.a[rows].to(self.dtype)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """A x: (n,) or (n, m)."""
-        x = x.to(self.dtype)
-        return torch.cat([part @ x for _, part in self.chunks()])
-
-    def adjoint(self, z: Tensor) -> Tensor:
-        """A^T z: (d,) or (d, m)."""
-        return torch.stack([part.T @ z[rows] for rows, part in self.chunks()]).sum(0)
-
-    def value(self, x: Tensor) -> Tensor:
-        return 0.5 * (torch.softmax(self.logits(x), 0) - self.b).square().sum()
-
-    def state(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """p and h at x, (n,) each."""
-        p = torch.softmax(self.logits(x), 0)
-        c = p - self.b
-        return p, c - p @ c
-
-    def gradient(self, x: Tensor) -> Tensor:
-        p, h = self.state(x)
-        return self.adjoint(p * h)
-
-    def hvp(self, x: Tensor, v: Tensor) -> Tensor:
-        """Hessian at x times v, (d,) or (d, m)."""
-        return self.product(*self.state(x), v)
-
-    def product(self, p: Tensor, h: Tensor, v: Tensor) -> Tensor:
-        """Hessian times v where the state is (p, h)."""
-        u = self.logits(v)
-        column = (slice(None),) + (None,) * (v.dim() - 1)
-        p_, h_ = p[column], h[column]
-        du = u - p @ u
-        dp = p_ * du
-        return self.adjoint(p_ * (dp - p @ dp) + p_ * h_ * du - p_ * (p @ (h_ * du)))
-
-    def trace(self, x: Tensor) -> float:
-        """Trace of the Hessian, from H = diag(q) - s p^T - p s^T + <3p - 2b, p> p p^T, s = (2p - b) * p."""
-        p = torch.softmax(self.logits(x), 0)
-        s = (2 * p - self.b) * p
-        q = s - (p @ (p - self.b)) * p
-        norms = torch.cat([part.square().sum(1) for _, part in self.chunks()])
-        ap, as_ = self.adjoint(p), self.adjoint(s)
-        return float(q @ norms - 2 * as_ @ ap + ((3 * p - 2 * self.b) @ p) * (ap @ ap))
-
-    def largest_eigenvalue(self, x: Tensor) -> float:
-        """Of the Hessian: from the whole of it where d is small, else by Lanczos from a fixed start."""
-        d = self.a.shape[1]
-        if d <= DIMENSIONS["standard"][1]:
-            hessian = self.hvp(x, torch.eye(d, device=x.device))
-            return float(torch.linalg.eigvalsh(hessian)[-1])
-        from scipy.sparse.linalg import LinearOperator, eigsh
-
-        state = self.state(x)
-
-        def product(v: np.ndarray) -> np.ndarray:
-            return self.product(*state, torch.from_numpy(v.ravel()).to(x)).double().cpu().numpy()
-
-        start = np.random.RandomState(0).standard_normal(d)
-        operator = LinearOperator((d, d), matvec=product, dtype=np.float64)
-        return float(eigsh(operator, k=1, which="LA", v0=start, tol=1e-3, return_eigenvectors=False)[0])
+    def value(self, p: Mapping[str, Tensor], rows: Tensor | None = None) -> Tensor:
+        rounded = {name: value.to(self.dtype).to(value.dtype) for name, value in p.items()}
+        return self._objective[0].value(rounded, rows).to(self.dtype).float()
 
 
-def step_rates(f: SoftmaxCurvature, start: Tensor, optimum: Tensor) -> dict[str, float]:
-    """Step rates by family, from the Hessian at the start and at the optimum (the larger curvature of the two).
-
-    gradient: 1/l, l the largest eigenvalue. two-point: 1/(l (r + 2)) with l r the trace, at which one gaussian
-    direction a step still descends in expectation. adaptive: the rate at which a coordinate-normalised step first moves
-    as far as a gradient step would, for such a step has root mean square 1 and a gradient step that of the gradient.
-    """
-    largest = [f.largest_eigenvalue(x) for x in (start, optimum)]
-    traces = [f.trace(x) for x in (start, optimum)]
-    curvature = max(largest)
-    rms = float(f.gradient(start).square().mean().sqrt())
-    return {
-        "gradient": 1 / curvature,
-        "two-point": 1 / max(trace + 2 * top for trace, top in zip(traces, largest, strict=True)),
-        "adaptive": rms / curvature,
-    }
-
-
-class SoftmaxRegression:
-    """The problem `softmax_l2`: full batch, f* = 0 at the planted x*, start at 0, scored in float64.
-
-    The precision of the loss is an option of the task ("auto": float64, float32 at scale large); the run's --dtype is
-    for models and not used.
+class Regression:
+    """The problem of an `Instance`.
 
     Args:
-        instance: number of the drawn problem.
-        tau: root mean square of the logits at x*, the knob of nonlinearity and conditioning.
-        kappa, spectrum: condition number of A and shape of its singular values.
+        instance: the objective, float64 on the CPU, standing at its start.
+        scale: tiny | standard | large.
+        precision: of the oracle; "auto" is float64, float32 at scale large. The run's --dtype is for models.
+        noise: standard deviation of the noise on each evaluation, relative to f(x0) - f*.
+        crn: the same draw for all evaluations of a step (common random numbers), which cancels in differences.
+        batch: rows of a minibatch, drawn with replacement; 0 is the full sum, or the stream's own size.
     """
 
     def __init__(
         self,
         setting: Setting,
+        instance: Instance,
         *,
-        instance: int = 0,
         scale: str = "tiny",
-        tau: float = 1.0,
-        kappa: float = 1.0,
-        spectrum: str = "geom",
         precision: str = "auto",
+        noise: float = 0.0,
+        crn: bool = False,
+        batch: int = 0,
     ) -> None:
-        if scale not in DIMENSIONS or spectrum not in SPECTRA or precision not in ("auto", *PRECISIONS):
-            raise UsageError(
-                f"softmax_l2: scale is one of {', '.join(DIMENSIONS)}, spectrum of {', '.join(SPECTRA)}, "
-                f"precision of auto, {', '.join(PRECISIONS)}; got {scale}, {spectrum}, {precision}"
-            )
-        if not tau > 0 or not kappa >= 1:
-            raise UsageError(f"softmax_l2: tau must be positive and kappa at least 1; got {tau}, {kappa}")
+        objective, rows = instance.objective, instance.objective.finite_sum
+        batch = batch or objective.streaming
+        if batch > rows and not objective.streaming:
+            raise UsageError(f"batch={batch}: the problem has {rows} rows; take at most as many, or 0 for all of them")
         if precision == "auto":
             precision = "float32" if scale == "large" else "float64"
-        n, d = DIMENSIONS[scale]
-        rs = seeded("softmax_l2", scale, instance)
-        a = (large_matrix if scale == "large" else centred_matrix)(rs, n, d, kappa, spectrum)
-        optimum, logits = planted(rs, a, tau)
-        b = torch.softmax(torch.from_numpy(logits), 0)
-        dtype, device = PRECISIONS[precision], setting.device
-        self.model = SoftmaxL2(torch.from_numpy(a).to(device, dtype), b.to(device, dtype))
-        # Scores use A and b as drawn: float64, except at scale large, where A is float32 for everyone
-        exact = self.model.a if dtype == torch.float64 or scale == "large" else torch.from_numpy(a).to(device)
-        self.curvature = SoftmaxCurvature(exact, b.to(device))
-        self.optimum = torch.from_numpy(optimum).to(device)
-        start = torch.zeros_like(self.optimum)
-        # Rates need few digits, and at scale large float64 copies of A would take most of the time
-        rough = SoftmaxCurvature(exact, b.to(device), torch.float32) if scale == "large" else self.curvature
-        self.rates: Mapping[str, float] = step_rates(rough, start, self.optimum)
+        self.setting, self.instance, self.noise, self.crn, self.rows = setting, instance, noise, crn, batch
+        device, dtype = torch.device(setting.device), PRECISIONS[precision]
+        self.dtype = torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype  # of the parameters
+        # Scores use the data as drawn; the copy that is trained has the oracle's precision
+        self.exact = copy.deepcopy(objective).to(device, torch.float64)
+        self.model = self._oracle(objective, dtype, device)
+        self.oracle = Oracle(self.exact)  # for reference lines, who are counted
+        self._scorer = Oracle(self.exact)  # for scores, which are not
+        self.optimum = None if instance.optimum is None else {
+            name: value.to(device, torch.float64) for name, value in instance.optimum.items()
+        }  # fmt: skip
+        self._start()
+        self.rates: Mapping[str, float] = self._rates(scale)
+        self.oracle.counts.clear()
         self.facts: Mapping[str, Any] = dict(
-            num_train=n, num_dev=0, num_test=0, partial_data=False, precision=precision, dimension=d, template="none"
-        )
-        self._start_value = self.curvature.value(start)
-        self._start_slope = self.curvature.gradient(start).norm()
+            num_train=rows, num_dev=0, num_test=0, partial_data=False, precision=precision, template="none",
+            dimension=self.oracle.dimension, f_star=instance.f_star, f_star_kind=instance.f_star_kind,
+            **instance.constants,
+        )  # fmt: skip
 
-    def batch(self, step: int) -> None:
-        """None: every step sees the whole problem."""
-        del step
+    def _oracle(self, objective: Objective, dtype: torch.dtype, device: torch.device) -> Any:
+        objective = objective.to(device, self.dtype)
+        return objective if dtype == self.dtype else Rounded(objective, dtype)
 
-    def loss(self, batch: None = None) -> Tensor:
-        """() in the problem's precision. One forward of the model."""
-        del batch
-        return self.model()
+    # --- what the loop asks for ---
 
-    def values(self, stack: Mapping[str, Tensor]) -> Tensor:
-        """(S,) losses at S points: {"x": (S, d)} -> one product with A; S forwards that no counter sees."""
-        return self.model.value(stack["x"])
+    def batch(self, step: int) -> Batch:
+        """The rows and the noise of this step, a pure function of step and seed."""
+        rows = self._draw_rows([self.setting.seed], step)
+        noise = self._draw_noise([self.setting.seed], step)
+        return Batch(None if rows is None else rows[0], None if noise is None else noise[0], [0])
+
+    def loss(self, batch: Batch) -> Tensor:
+        """() in the problem's precision (float32 for a half-precision oracle). One forward of the model."""
+        value = self.model() if batch.rows is None else self.model(batch.rows)
+        return self._noisy(value, batch)
+
+    def batches(self, step: int, seeds: Sequence[int]) -> Batch:
+        """The batches of many runs, stacked, for `values`."""
+        return Batch(self._draw_rows(seeds, step), self._draw_noise(seeds, step), [0])
+
+    def values(self, stack: Mapping[str, Tensor], batch: Batch | None = None) -> Tensor:
+        """(S,) losses at S stacked points {name: (S, *shape)} in one call: S forwards that no counter sees.
+
+        With the batches of S runs (`batches`), point s is that of run s.
+        """
+        batch = batch or Batch(None, None, [0])
+        return self._noisy(self.model.value(stack, batch.rows), batch)
+
+    def _noisy(self, value: Tensor, batch: Batch) -> Tensor:
+        if batch.noise is None:
+            return value
+        call = 0 if self.crn else batch.calls[0]
+        batch.calls[0] += 1
+        if call >= batch.noise.shape[-1]:
+            raise UsageError(f"evaluation noise: more than {CALLS} evaluations in one step")
+        return value + (self.noise * float(self._start_gap) * batch.noise[..., call]).to(value)
+
+    def _draw_rows(self, seeds: Sequence[int], step: int) -> Tensor | None:
+        if not self.rows:
+            return None
+        drawn = [self.exact.draw(np.random.RandomState([seed, step]), self.rows) for seed in seeds]
+        rows = torch.from_numpy(np.stack(drawn)).to(self.setting.device)
+        return rows.to(self.dtype) if rows.is_floating_point() else rows
+
+    def _draw_noise(self, seeds: Sequence[int], step: int) -> Tensor | None:
+        if self.noise == 0.0:
+            return None
+        drawn = torch.zeros(len(seeds), CALLS, dtype=torch.float64)
+        for row, seed in zip(drawn, seeds, strict=True):
+            perturb([row], [row], seeded("gaussian", step, seed, philox.NOISE))
+        return drawn.to(self.setting.device)
 
     @torch.no_grad()
-    def evaluate(self, split: str) -> dict[str, float]:
-        """Gap, gradient norm and distance relative to the start, and the loss; the same for every split.
+    def place(self, x: Tensor) -> float:
+        """Make the flat point x (D,) the iterate; returns the exact loss there, uncounted."""
+        named = self.oracle.named(x)
+        for name, p in self.model.named_parameters():
+            p.copy_(named[name])
+        return float(self.exact.value(named))
 
-        At the iterate, never at probes, whose mean has a floor of its own; without a forward of the model.
-        """
+    # --- scores ---
+
+    def point(self) -> dict[str, Tensor]:
+        """The iterate, in float64."""
+        return {name: p.detach().double() for name, p in self.model.named_parameters()}
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """relative_gap (f - f*) / (f(x0) - f*), relative_gradient, distance to x* relative to the start's (where x* is unique
+        up to the sheet's symmetry), loss, and what the sheet adds; the same for every split."""
         del split
-        x = self.model.x.detach().double()
-        value = self.curvature.value(x)
-        return {
-            "relative_gap": float(value / self._start_value),  # f* = 0
-            "relative_gradient": float(self.curvature.gradient(x).norm() / self._start_slope),
-            "distance": float((x - self.optimum).norm() / self.optimum.norm()),
-            "loss": float(value),
-        }
+        return self.scores(self.point())
+
+    def scores(self, p: Mapping[str, Tensor]) -> dict[str, float]:
+        """As `evaluate`, at any point in float64."""
+        value, gradient = self._scorer.value_and_gradient(self._scorer.flat(p))
+        with torch.no_grad():
+            found = {
+                "relative_gap": float(self._gap(p) / self._start_gap),
+                "relative_gradient": float(gradient.norm() / self._start_slope),
+                "loss": float(value),
+            }
+            if self.optimum is not None and self.instance.symmetry != "gauge":
+                found["distance"] = float(self._distance(p) / self._start_distance)
+            return found | self.exact.metrics(p)
+
+    def scores_many(self, stack: Mapping[str, Tensor]) -> list[dict[str, float]]:
+        """The scores of S stacked points {name: (S, *shape)}, computed together."""
+        p = {name: value.detach().double().requires_grad_() for name, value in stack.items()}
+        values = self.exact.value(p)
+        slopes = torch.autograd.grad(values.sum(), list(p.values()))
+        with torch.no_grad():
+            p = {name: value.detach() for name, value in p.items()}
+            flat = torch.cat([slope.reshape(len(slope), -1) for slope in slopes], 1)
+            columns = {
+                "relative_gap": self._gap(p) / self._start_gap,
+                "relative_gradient": flat.norm(dim=1) / self._start_slope,
+                "loss": values.detach(),
+            }
+            if self.optimum is not None and self.instance.symmetry != "gauge":
+                columns["distance"] = (
+                    torch.stack([self._distance(point) for point in _points(p)]) / self._start_distance
+                )
+            lists = {name: column.tolist() for name, column in columns.items()}
+            found = [dict(zip(lists, numbers, strict=True)) for numbers in zip(*lists.values(), strict=True)]
+            if type(self.exact).metrics is not Objective.metrics:
+                for scores, point in zip(found, _points(p), strict=True):
+                    scores.update(self.exact.metrics(point))
+            return found
+
+    def _gap(self, p: Mapping[str, Tensor]) -> Tensor:
+        return self.exact.gap(p, self.optimum, self.instance.f_star or 0.0)
+
+    def _distance(self, p: Mapping[str, Tensor]) -> Tensor:
+        assert self.optimum is not None
+        x, best = (self.oracle.flat(self.exact.canonical(at)) for at in (p, self.optimum))
+        near = (x - best).norm()
+        return torch.minimum(near, (x + best).norm()) if self.instance.symmetry == "sign" else near
+
+    def _start(self) -> None:
+        """What scores are relative to: gap, slope and distance at x0, as drawn."""
+        start = {name: p.detach() for name, p in self.exact.named_parameters()}
+        with torch.no_grad():
+            self._start_gap = self._gap(start)
+            self._start_distance = torch.ones(()) if self.optimum is None else self._distance(start)
+        self._start_slope = self.oracle.gradient(self.oracle.flat(start)).norm()
+
+    def _rates(self, scale: str) -> dict[str, float]:
+        # Rates need few digits, and at scale large float64 products would take most of the time
+        oracle = self.oracle
+        if scale == "large" and not isinstance(self.model, Rounded):
+            oracle = Oracle(self.model)
+        points = [oracle.start()]
+        if self.optimum is not None:
+            points.append(oracle.flat(self.optimum).to(points[0]))
+        sampling = None
+        if self.rows:
+            rows = self._draw_rows(range(DRAWS), LAST)
+            assert rows is not None
+            rows = rows.to(points[0]) if rows.is_floating_point() else rows
+            sampling = Sampling(self.rows, rows, float(self._start_gap) if self.optimum is not None else None)
+        rates = step_rates(oracle, points, sampling) | self.instance.rates
+        self.full_rate = rates.pop("full")  # 1/l of the whole sum, for reference lines
+        return rates
 
     def save(self, directory: Path) -> None:
-        """Write x as `model.safetensors`; A and b follow from the task's options."""
+        """Write the parameters as `model.safetensors`; the data follow from the task's options."""
         from safetensors.torch import save_file
 
         Path(directory).mkdir(parents=True, exist_ok=True)
-        save_file({"x": self.model.x.detach().cpu().contiguous()}, Path(directory) / "model.safetensors")
+        weights = {name: p.detach().cpu().contiguous() for name, p in self.model.named_parameters()}
+        save_file(weights, Path(directory) / "model.safetensors")
+
+
+class Sampling(NamedTuple):
+    """What minibatches do to a gradient: their size, some of them, and the gap from which a run starts, where known."""
+
+    size: int
+    rows: Tensor  # (DRAWS, size, ...)
+    gap: float | None
+
+
+def _points(stack: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """The points of a stack, one by one."""
+    runs = len(next(iter(stack.values())))
+    return [{name: value[s] for name, value in stack.items()} for s in range(runs)]
+
+
+def step_rates(oracle: Oracle, points: Sequence[Tensor], sampling: Sampling | None = None) -> dict[str, float]:
+    """Step rates by family, from the Hessian at the start and, where known, at the optimum (the larger curvature of the two).
+
+    gradient: 1/l, l the largest eigenvalue. two-point: 1/(l (r + 2)) with l r the trace, at which one gaussian
+    direction a step still descends in expectation. adaptive: the rate at which a coordinate-normalised step first moves
+    as far as a gradient step would, for such a step has root mean square 1 and a gradient step that of the gradient.
+
+    Minibatches of size B lower all three. The mean square of a minibatch's Hessian, H_B, is at most that of gaussian data,
+    l (l + (l + trace) / B) in the steepest direction: 1 + (1 + r) / B times l^2. Noise that is left at the
+    optimum, of variance v in all, holds a gradient method at a gap of rate v / 4, and a two-point method of dimension D at
+    D + 2 times that, twice as high at the largest of these rates: neither may stay above NOISE_FLOOR of its starting gap.
+    "full" is the gradient's without them.
+    """
+    found = [curvature(oracle, x) for x in (points[:1] if oracle.objective.quadratic else points)]
+    top = max(largest for largest, _ in found)
+    spread = max(max(trace, largest) + 2 * largest for largest, trace in found)
+    gradient, two_point = 1 / top, 1 / spread
+    rms = float(oracle.gradient(points[0]).square().mean().sqrt())
+    if sampling is not None:
+        growth = 1 + (1 + (spread / top - 2) / oracle.objective.outputs) / sampling.size
+        gradient, two_point = gradient / growth, two_point / growth
+        rms = _mean_square(oracle, points[0], sampling.rows) ** 0.5
+        if sampling.gap is not None:
+            noise = oracle.dimension * _mean_square(oracle, points[-1], sampling.rows)
+            slowness = noise / (4 * NOISE_FLOOR * sampling.gap)
+            gradient = min(gradient, 1 / (slowness + 0.5 / gradient))
+            two_point = min(two_point, 1 / ((oracle.dimension + 2) * slowness + 0.5 / two_point))
+    return {"gradient": gradient, "two-point": two_point, "adaptive": rms * gradient, "full": 1 / top}
+
+
+def _mean_square(oracle: Oracle, x: Tensor, draws: Tensor) -> float:
+    """Of the entries of minibatch gradients."""
+    return float(torch.stack([oracle.gradient(x, rows).square().mean() for rows in draws]).mean())

@@ -1,0 +1,58 @@
+"""Hyperbolic cosine regression with a planted optimum: 1/2n |cosh(Ax) - b|^2 (Li et al., arXiv:2303.15725)"""
+
+from zobench.spec import Problem, Setting
+
+INFO = dict(
+    title="Hyperbolic cosine regression",
+    year=2023,
+    paper="arXiv:2303.15725",
+    suite="synthetic",
+    kind="regression",
+    metric="relative_gap",
+    better="lower",
+    scale="log",
+    version=1,
+    aliases=(),
+    needs=(),
+    budget="forwards=4000",
+    batch_size=1,
+    select="last",
+    curve="log",
+    rates=("gradient", "two-point", "adaptive"),
+    limits=dict(
+        instance=">=0", tau=">0", kappa=">=1", delta=">0", mu=">0", label_noise=">=0", noise=">=0", batch=">=0"
+    ),
+    choices=dict(
+        scale=("tiny", "standard", "large"),
+        spectrum=("geom", "step", "power"),
+        init=("auto", "near"),
+        reg=("none", "paper", "centred"),
+        precision=("auto", "float64", "float32", "bfloat16", "float16"),
+    ),
+)
+
+
+def build(
+    setting: Setting,
+    *,
+    scale: str = "tiny",
+    instance: int = 0,
+    tau: float = 1.0,
+    kappa: float = 1.0,
+    spectrum: str = "geom",
+    init: str = "auto",
+    delta: float = 0.5,
+    reg: str = "none",
+    mu: float = 1.0,
+    label_noise: float = 0.0,
+    noise: float = 0.0,
+    crn: bool = False,
+    batch: int = 0,
+    precision: str = "auto",
+) -> Problem:
+    from zobench.problems.planting import Knobs
+    from zobench.problems.regression import Regression
+    from zobench.problems.sheets.exponential import cosh
+
+    knobs = Knobs(scale, instance, tau, kappa, spectrum, init, delta, reg, mu, label_noise)
+    return Regression(setting, cosh(knobs), scale=scale, precision=precision, noise=noise, crn=crn, batch=batch)

@@ -1,0 +1,47 @@
+"""Chained Rosenbrock function: sum 100 (x_(i+1) - x_i^2)^2 + (1 - x_i)^2 from (-1.2, 1, -1.2, ...)"""
+
+from zobench.spec import Problem, Setting
+
+INFO = dict(
+    title="Rosenbrock's function",
+    year=1960,
+    paper="doi:10.1093/comjnl/3.3.175",
+    suite="synthetic",
+    kind="regression",
+    metric="relative_gap",
+    better="lower",
+    scale="log",
+    version=1,
+    aliases=(),
+    needs=(),
+    budget="forwards=4000",
+    batch_size=1,
+    select="last",
+    curve="log",
+    rates=("gradient", "two-point", "adaptive"),
+    limits=dict(instance=">=0", delta=">0", noise=">=0"),
+    choices=dict(
+        scale=("tiny", "standard", "large"),
+        init=("auto", "zero", "near"),
+        precision=("auto", "float64", "float32", "bfloat16", "float16"),
+    ),
+)
+
+
+def build(
+    setting: Setting,
+    *,
+    scale: str = "tiny",
+    instance: int = 0,
+    init: str = "auto",
+    delta: float = 0.5,
+    noise: float = 0.0,
+    crn: bool = False,
+    precision: str = "auto",
+) -> Problem:
+    from zobench.problems.planting import Knobs
+    from zobench.problems.regression import Regression
+    from zobench.problems.sheets.classic import rosenbrock
+
+    knobs = Knobs(scale, instance, init=init, delta=delta)
+    return Regression(setting, rosenbrock(knobs), scale=scale, precision=precision, noise=noise, crn=crn)
