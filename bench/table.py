@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-ORDER = ("pass", "step", "memory")
+ORDER = ("pass", "step", "memory", "many")
 
 
 def table(results: list[dict]) -> str:

@@ -43,7 +43,14 @@ MISTAKES = [
     ((*RUN, "--budget", "steps=-3"), 2, "positive"),
     ((*RUN, "--seeds", "x"), 2, "a count"),
     ((*RUN, "--seeds", str(2**32) + "-" + str(2**32)), 2, "below 2**32"),
-    ((*RUN, "-b", "0"), 2, "at least 1"),
+    ((*RUN, "-b", "4"), 2, "no minibatches"),
+    (("run", "-t", "rows_ce", "-O", "mezo", "-b", "4"), 2, "rows_ce[batch=4]"),
+    (("run", "-t", "sst2", "-O", "mezo", "-m", "random:opt-nano", "-b", "0"), 2, "at least 1"),
+    (("run", "-t", "softmax_l2", "-O", "varpro"), 2, "it is for attention"),
+    (("run", "-t", "toy-sentiment", "-O", "newton"), 2, "a reference line for regressions"),
+    ((*RUN, "-j", "0"), 2, "at least 1"),
+    (("run", "-t", "softmax_l2"), 2, "at least one task"),
+    (("run", "-O", "mezo"), 2, "at least one task"),
     ((*RUN, "--schedule", "cosine"), 2, "constant or linear"),
     ((*RUN, "--timeout", "soon"), 2, "30m"),
     ((*RUN, "--device", "tpu"), 2, "write cpu"),
@@ -62,7 +69,6 @@ MISTAKES = [
     (("run", "-t", "softmax_l2", "-O", "mezo[lr=none]"), 2, "must be a number"),
     (("run", "-t", "softmax_l2", "-O", "mezo[eps=[]]"), 2, "is empty"),
     ((*RUN, "--seeds", "99999999999"), 2, "at most"),
-    (("run",), 2, "at least one task"),
     (("report", "nowhere"), 5, "zobench run"),
     (("replay", "abc"), 2, "abc"),
     (("info", "nothing"), 2, "zobench list"),
@@ -247,3 +253,31 @@ def test_save_writes_what_from_pretrained_opens(data_dir, nano_dir):
 
     first, again = (load_file(Path(d) / "model.safetensors") for d in ("first", "again"))
     assert first.keys() == again.keys() and all((first[k] == again[k]).all() for k in first)
+
+
+def test_run_alone_does_one_small_run_and_says_what_else(tmp_path):
+    result = zobench("run")
+    assert result.exit_code == 0 and "softmax_l2 mezo seed 0: relative_gap" in result.stdout
+    assert "zobench run -t toy-sentiment" in result.stderr and "zobench list" in result.stderr
+    assert len(list(tmp_path.glob("zobench-runs/*.parquet"))) == 1
+    assert "found done" not in result.stdout and "[done already" in zobench("run").stdout
+
+
+def test_a_reference_line_is_shown_and_not_ranked(tmp_path):
+    zobench("run", "-t", "softmax_l2", "-O", "newton,gd,mezo", "--seeds", "2", "--budget", "forwards=400")
+    board = json.loads(zobench("report", "--json").stdout)
+    rows = {row["optimizer"]: row for section in board["sections"] for row in section["rows"]}
+    assert rows["mezo"]["rank"] == [1, 1] and not rows["mezo"]["reference"]
+    assert rows["newton"]["rank"] is None and rows["newton"]["reference"] and rows["newton"]["score"]["mean"] < 1e-20
+    assert "| ref | `newton` |" in zobench("report", "-o", "b.md").stdout + Path("b.md").read_text()
+    assert 0 < rows["gd"]["hitting"]["1e-1"] < rows["gd"]["hitting"]["1e-6"]
+
+
+def test_answers_come_as_runs_end_and_a_reader_who_leaves_stops_nothing(tmp_path):
+    command = [sys.executable, "-m", "zobench", *RUN, "--seeds", "3", "--budget", "steps=20", "-o", str(tmp_path / "s")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "seed 0" in process.stdout.readline()
+    process.stdout.close()
+    with process.stderr:
+        assert process.wait(timeout=60) == 0 and len(list((tmp_path / "s").glob("*.parquet"))) == 3
+        assert process.stderr.read() == ""

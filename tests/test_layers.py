@@ -15,7 +15,7 @@ from imports import STDLIB, Import, Layer, imports_of
 
 ROOT = Path(__file__).parents[1]
 PLAIN = "zobench.spec zobench.registry zobench.plan"  # standard library only
-RUN = "zobench.run zobench.build zobench.keeper zobench.resume zobench.checkpoint zobench.environment"
+RUN = "zobench.run zobench.lockstep zobench.build zobench.keeper zobench.resume zobench.checkpoint zobench.environment"
 MODELS = "torch transformers safetensors numpy zobench.spec zobench.models zobench.core"
 
 LAYERS = [
@@ -37,7 +37,12 @@ LAYERS = [
         top=f"{MODELS} zobench.problems",
         inside="datasets huggingface_hub pyarrow scipy sklearn",
     ),
-    Layer("zobench/baselines/*.py", top="zobench.problems zobench.models zobench.spec", inside="torch numpy sklearn"),
+    Layer(
+        "zobench/baselines/*.py",
+        top="torch numpy scipy zobench.problems zobench.spec zobench.baselines",
+        inside="zobench.models sklearn",
+        never="zobench.optimizers",
+    ),
     Layer("zobench/record.py", top="pyarrow zobench.spec", inside="pandas"),
     Layer(
         "zobench/report/*.py",
@@ -47,8 +52,8 @@ LAYERS = [
     Layer("zobench/checkpoint.py zobench/environment.py", top=f"torch safetensors zobench.core zobench {PLAIN}"),
     Layer("zobench/build.py", top=f"torch zobench.core {PLAIN}", inside="zobench.problems zobench.models"),
     Layer(
-        "zobench/run.py zobench/keeper.py zobench/resume.py",
-        top=f"torch zobench.core zobench.meters zobench.record {RUN} {PLAIN}",
+        "zobench/run.py zobench/lockstep.py zobench/keeper.py zobench/resume.py",
+        top=f"torch numpy zobench.core zobench.meters zobench.record {RUN} {PLAIN}",
         inside="zobench.problems zobench.replay",
         never="zobench.report zobench.optimizers",
     ),
@@ -61,7 +66,10 @@ LAYERS = [
     Layer("zobench/doctor.py", top="*", never="zobench.optimizers zobench.report"),
     Layer("zobench/tune.py", top=f"scipy numpy zobench.record {PLAIN}", inside="optuna zobench.run zobench.launch"),
     Layer(
-        "zobench/launch/*.py", top=f"zobench.run zobench.record {PLAIN}", inside="ray submitit", never="zobench.core"
+        "zobench/launch/*.py",
+        top=f"zobench.run zobench.lockstep zobench.record {PLAIN}",
+        inside="ray submitit",
+        never="zobench.core",
     ),
 ]
 

@@ -145,7 +145,6 @@ def test_partial_data_is_never_mixed_with_the_whole(tmp_path):
         dict(batch_size=8),
         dict(score="validation"),
         dict(data="sha256:" + "cd" * 32),
-        dict(task_version=2),
         dict(task_options={"k": 16}),
         dict(suite="other"),
         dict(metric="f1"),
@@ -155,6 +154,37 @@ def test_unequal_conditions_are_not_compared(tmp_path, other):
     write(record(seed=0), tmp_path)
     write(record(seed=1, **other), tmp_path)
     assert len(shown(tmp_path).sections) == 2
+
+
+def test_runs_of_an_older_version_of_their_task_are_counted_and_not_shown(tmp_path):
+    for seed, version in enumerate((1, 1, 2)):
+        write(record(seed=seed, task_version=version), tmp_path)
+    board = shown(tmp_path)
+    assert only(tmp_path).conditions["task_version"] == 2 and only(tmp_path).rows[0].n == 1
+    assert board.superseded == board.to_json()["superseded"] == 2
+    assert "2 runs of older versions of their tasks not shown" in leaderboard.markdown(board)
+
+
+def test_reference_lines_stand_below_and_have_no_rank(tmp_path):
+    for seed in range(3):
+        for name, order, value in (("newton", "reference", 1e-9), ("mezo", "zeroth", 1e-2), ("adam", "first", 1e-4)):
+            hitting = '{"1e-1":100}' if seed else "{}"
+            write(
+                record(
+                    seed=seed, optimizer=name, order=order, value=value * (1 + seed / 100), scale="log", better="lower",
+                    hitting=hitting,
+                ),
+                tmp_path,
+            )  # fmt: skip
+    rows = only(tmp_path).rows
+    assert [(row.optimizer, row.rank) for row in rows] == [("adam", (1, 1)), ("mezo", (2, 2)), ("newton", None)]
+    assert rows[0].hitting == {"1e-1": 100}  # two of three came there: the median is finite
+    assert "| ref | `newton" in leaderboard.markdown(shown(tmp_path))
+
+
+def test_shared_time_is_marked(tmp_path):
+    write(record(seed=0, lockstep=64), tmp_path)
+    assert only(tmp_path).rows[0].marks == ["time shared by 64 runs"]
 
 
 def test_seeds_instances_and_data_seeds_are_averaged(tmp_path):

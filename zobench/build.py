@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,24 +97,84 @@ def make_problem(job: Job, device: torch.device) -> Any:
     return registry.load(task).build(setting, **job.task_options)
 
 
-def make_optimizer(job: Job, problem: Any) -> tuple[torch.optim.Optimizer, dict[str, Any], str]:
-    """(optimizer, its parameters as used, where the lr came from)."""
+class Finished(Exception):
+    """A reference line has no further iterate: it has converged, or it was one solve."""
+
+
+class ReferenceLine:
+    """A baseline in the place of an optimizer: each `step` writes its next iterate into the model.
+
+    `counts` gives (forwards, backwards) that it asked of the objective's oracle.
+    """
+
+    def __init__(self, problem: Any, iterates: Iterator[torch.Tensor]) -> None:
+        self.problem, self.iterates = problem, iterates
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Any, Any] = {}
+
+    def step(self, closure: Any = None) -> float:
+        """The loss at the next iterate, out of band; raises Finished where there is none."""
+        del closure
+        try:
+            x = next(self.iterates)
+        except StopIteration:
+            raise Finished from None
+        return self.problem.place(x)
+
+    def counts(self) -> tuple[int, int]:
+        return self.problem.oracle.forwards, self.problem.oracle.backwards
+
+
+def make_reference(entry: registry.Entry, job: Job, problem: Any) -> ReferenceLine:
+    """The baseline's iterates on this problem; UsageError where it does not serve it."""
+    if not hasattr(problem, "oracle"):
+        raise UsageError(f"{entry.name} is a reference line for the synthetic tasks; {job.task} is none")
+    problem.oracle.counts.clear()
+    return ReferenceLine(
+        problem, registry.load(entry).solve(problem, problem.oracle.start(), seed=job.seed, **job.optimizer_options)
+    )
+
+
+def make_optimizer(
+    job: Job, problem: Any, named: list[tuple[str, nn.Parameter]] | None = None, seed: int | None = None
+) -> tuple[Any, dict[str, Any], str | None]:
+    """(optimizer, its parameters as used, where the lr came from).
+
+    named, seed: parameters and seed in the place of the model's and the job's, for a zeroth-order optimizer.
+    """
     entry = registry.find("optimizer", job.optimizer_path or job.optimizer)
     options, source = dict(job.optimizer_options), "default"
+    if entry.kind == "baseline":
+        return make_reference(entry, job, problem), options, None
     if options.get("lr") == "task":
-        options["lr"], source = float(problem.rates[entry.info["family"]]), "task"
+        options["lr"], source = task_rate(problem.rates, entry, options), "task"
     elif options.get("lr") != entry.options.get("lr"):
         source = "given"
     cls = registry.optimizer_class(entry)
     try:
         if issubclass(cls, ZerothOrder):
-            optimizer = cls(problem.model, **options, seed=job.seed)
+            optimizer = cls(named or problem.model, **options, seed=job.seed if seed is None else seed)
         else:
             named = [(n, p) for n, p in problem.model.named_parameters() if p.requires_grad]
             optimizer = cls(named, **options)
     except (TypeError, ValueError) as error:
         raise UsageError(f"optimizer {entry.name}: {error}") from error
     return optimizer, options, source
+
+
+def task_rate(rates: Mapping[str, float], entry: registry.Entry, options: Mapping[str, Any]) -> float:
+    """The task's rate for the optimizer's family; for the mean of n two-point directions the rate that they allow.
+
+    One direction may step 1/(l (r + 2)), n of them 1/(l (1 + (r + 1)/n)) (the second moment of the mean of n estimates), which
+    lies between the two-point rate t and the gradient's g: g / (1 + (g/t - 1)/n).
+    """
+    rate = float(rates[entry.info["family"]])
+    n = options.get(entry.info.get("directions", ""), 1)
+    if entry.info["family"] != "two-point" or n == 1 or "gradient" not in rates:
+        return rate
+    gradient = float(rates["gradient"])
+    mean = gradient / (1 + (gradient / rate - 1) / n)
+    return mean if options.get("average", True) else mean / n
 
 
 def trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:

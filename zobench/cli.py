@@ -17,7 +17,13 @@ from zobench import registry
 if TYPE_CHECKING:
     from zobench.record import RunRecord
 
-LISTS = ("tasks", "optimizers", "suites", "models", "runs")
+LISTS = ("tasks", "optimizers", "baselines", "suites", "models", "runs")
+FIRST = ("softmax_l2",), ("mezo",)  # what `zobench run` alone does
+NEXT = """\
+That was MeZO on a softmax regression: zobench run -t softmax_l2 -O mezo, stored and ready for `zobench report`. Next:
+  zobench run -t softmax_l2 -O mezo,sgd,adam,newton --seeds 3    a race, with a reference line beside it
+  zobench run -t toy-sentiment -O mezo,adam                      fine-tune the bundled pretrained language model
+  zobench list                                                   tasks, optimizers; `zobench info NAME` explains one"""
 
 
 class Commands(click.Group):
@@ -77,7 +83,8 @@ def main() -> None:
     """Zeroth-order against first-order optimizers, measured: run, replay and rank.
 
     \b
-    zobench run -t softmax_l2 -O mezo,sgd --seeds 3     run and store
+    zobench run                                         a first small run, seconds
+    zobench run -t toy-sentiment -O mezo,adam           the bundled pretrained model, fine-tuned
     zobench report                                      the leaderboard of ./zobench-runs
     zobench list optimizers                             what there is
 
@@ -164,17 +171,41 @@ def main() -> None:
     help="A finished cell is found done, or run again as a new attempt.",
 )
 @click.option("--timeout", metavar="T", help="Wall-clock limit of each run, for example 30m.")
+@click.option(
+    "-j",
+    "--jobs",
+    "workers",
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Cells side by side, each with its share of the cores.",
+)
+@click.option(
+    "--lockstep/--no-lockstep",
+    default=True,
+    show_default=True,
+    help="Compute 8 or more seeds of a regression together: many times faster, on one clock.",
+)
 @click.option("--save", metavar="DIR", help="Save the final weights where from_pretrained opens them.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the plan and stop.")
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 def run(
     tasks: list[str], optimizers: list[str], suite: str | None, store: str | None, device: str, overwrite: str,
-    timeout: str | None, save: str | None, dry_run: bool, as_json: bool, quiet: bool, **request: Any,
+    timeout: str | None, workers: int, lockstep: bool, save: str | None, dry_run: bool, as_json: bool, quiet: bool,
+    **request: Any,
 ) -> None:  # fmt: skip
-    """Run tasks with optimizers, measure, and store one Parquet file per run."""
+    """Run tasks with optimizers, measure, and store one Parquet file per run.
+
+    Without a task, an optimizer and a suite: MeZO on a small softmax regression, and what else can be asked.
+    """
     from zobench import plan
 
+    if workers < 1:
+        raise click.UsageError(f"jobs {workers}: must be at least 1")
+    first = not tasks and not optimizers and suite is None
+    if first:
+        tasks, optimizers = list(FIRST[0]), list(FIRST[1])
     requests = _requests(plan, tasks, optimizers, suite, request)
     if dry_run:
         from zobench.build import OfflineNames
@@ -183,7 +214,7 @@ def run(
         return
     from zobench.build import Names
     from zobench.progress import Display
-    from zobench.run import Place, execute
+    from zobench.run import Place
 
     jobs = [job for r in requests for job in plan.jobs(r, Names())]
     place = Place(
@@ -192,13 +223,28 @@ def run(
         timeout=plan.duration(timeout) if timeout else None,
         overwrite=overwrite,
         save=Path(save) if save else None,
+        lockstep=lockstep,
     )
     rows, reused = [], []
-    with Display(quiet=quiet) as display:
-        for row, found in execute(jobs, place, display):
+    with Display(len(jobs), quiet=quiet) as display:
+        for row, found in _execute(jobs, place, display, workers):
             rows.append(row)
             reused.append(found)
+            if not as_json:
+                display.answer(_one_line(row, found))
     _answer_run(rows, reused, as_json, place.store)
+    if first and not quiet:
+        click.echo(NEXT, err=True)
+
+
+def _execute(jobs: list[Any], place: Any, display: Any, workers: int) -> Any:
+    if workers > 1 and len(jobs) > 1:
+        from zobench.launch import local
+
+        return local.execute(jobs, place, display, workers)
+    from zobench.run import execute
+
+    return execute(jobs, place, display)
 
 
 def _requests(
@@ -253,9 +299,6 @@ def _answer_run(rows: list[RunRecord], reused: list[bool], as_json: bool, store:
 
     if as_json:
         click.echo(json.dumps([_summary(row, found) for row, found in zip(rows, reused, strict=True)], indent=2))
-    else:
-        for row, found in zip(rows, reused, strict=True):
-            click.echo(_one_line(row, found))
     if any(row.status == "interrupted" for row in rows):
         click.get_current_context().exit(130)
     failed = [row for row in rows if row.status != "ok"]
@@ -288,7 +331,7 @@ def _one_line(row: RunRecord, found: bool) -> str:
 @click.option("-o", "--store", metavar="DIR", help="For runs: the store. Default: $ZOBENCH_STORE or ./zobench-runs.")
 @json_option
 def list_(what: str | None, pattern: str | None, store: str | None, as_json: bool) -> None:
-    """List tasks, optimizers, suites, models or runs (default: tasks and optimizers)."""
+    """List tasks, optimizers, baselines, suites, models or runs (default: tasks and optimizers)."""
     chosen = [what] if what else ["tasks", "optimizers"]
     found = {kind: [r for r in _listing(kind, store) if not pattern or pattern in r["name"]] for kind in chosen}
     if as_json:
@@ -301,7 +344,7 @@ def list_(what: str | None, pattern: str | None, store: str | None, as_json: boo
 
 
 def _listing(kind: str, store: str | None) -> list[dict[str, Any]]:
-    if kind in ("tasks", "optimizers"):
+    if kind in ("tasks", "optimizers", "baselines"):
         return [
             {"name": e.name, "about": e.doc.splitlines()[0] if e.doc else "", "aliases": list(e.aliases)}
             for e in registry.entries(kind.removesuffix("s")).values()
@@ -313,7 +356,7 @@ def _listing(kind: str, store: str | None) -> list[dict[str, Any]]:
     if kind == "models":
         from zobench.models.shapes import ABOUT
 
-        return [{"name": f"random:{name}", "about": about} for name, about in ABOUT.items()]
+        return [{"name": name, "about": about} for name, about in ABOUT.items()]
     return _runs(store)
 
 
@@ -341,7 +384,7 @@ def _runs(store: str | None) -> list[dict[str, Any]]:
 @click.argument("name")
 @json_option
 def info(name: str, as_json: bool) -> None:
-    """Everything about one task or optimizer: source, options with defaults, cost, step rates, data."""
+    """Everything about one task, optimizer or baseline: source, options with defaults, cost, step rates, data."""
     entry = _entry(name)
     facts = {"kind": entry.kind, "name": entry.name, "about": entry.doc, "options": dict(entry.options), **entry.info}
     if as_json:
@@ -376,7 +419,7 @@ def _entry(name: str) -> registry.Entry:
         except UsageError as error:
             if "unknown" not in str(error) and not bare.endswith(".py"):
                 raise
-    known = [*registry.entries("task"), *registry.entries("optimizer")]
+    known = [n for kind in ("task", "optimizer", "baseline") for n in registry.entries(kind)]
     raise UsageError(
         f"no task or optimizer is called {bare!r}{registry.did_you_mean(bare, known)}; `zobench list` shows all"
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -162,6 +163,25 @@ class Memory:
         tracker.know(known)
         with tracker:
             yield lambda: tracker.peak
+
+
+TARGETS = tuple(f"1e-{k}" for k in range(1, 7))
+
+
+def hitting_times(curve: Iterable[Mapping[str, Any]], metric: str) -> dict[str, int]:
+    """Target -> cost (forwards + 2 backwards) at the first evaluation whose metric was at most the target.
+
+    Targets that were never reached are not in it. The resolution is that of the evaluations.
+    """
+    found: dict[str, int] = {}
+    for point in curve:
+        if point["metrics"] is None:
+            continue
+        value = float(json.loads(point["metrics"])[metric])
+        for target in TARGETS:
+            if value <= float(target):
+                found.setdefault(target, point["forwards"] + 2 * point["backwards"])
+    return found
 
 
 def rss_bytes() -> int:

@@ -22,7 +22,10 @@ from zobench.spec import DTYPE_ALIASES, DTYPES, Budget, Job, UsageError, canonic
 
 VERSIONED = ("torch", "transformers", "numba")
 # What stands between a job and its numbers, beside its own files and what they import.
-LOOP = ("run.py", "build.py", "keeper.py", "meters.py", "resume.py", "checkpoint.py")
+LOOP = (
+    *("run.py", "lockstep.py", "build.py", "keeper.py", "meters.py", "resume.py", "checkpoint.py"),
+    "core/many.py",
+)
 SEED_LIMIT = 2**32
 MANY = 100_000  # seeds in one request
 ADAPTERS = {"none": {}, "lora": {"r": 8, "alpha": 16}}
@@ -140,11 +143,13 @@ def _cells(
     dtype = _dtype(request, info, task_options)
     if request.data_seed < 0 or request.data_seed >= SEED_LIMIT:
         raise UsageError(f"data seed {request.data_seed}: must lie in [0, 2**32)")
+    _check_pair(request, task, optimizer)
     batch = info.get("batch_size", 16) if request.batch_size is None else request.batch_size
     for name, value in (("batch size", batch), ("evaluations", request.evaluations)):
         if value < 1:
             raise UsageError(f"{name} {value}: must be at least 1")
-    model, revision, path = names.model(request.model, request.revision) if request.model else (None, None, None)
+    asked = request.model or info.get("model")
+    model, revision, path = names.model(asked, request.revision) if asked else (None, None, None)
     job = Job(
         task=task.name if task.builtin else f"file:{task.name}",
         task_version=info.get("version", 1),
@@ -192,7 +197,7 @@ def adapter(text: str) -> str:
 
 def _check_model(request: Request, task: Entry) -> None:
     if "model" in task.info.get("needs", ()):
-        if request.model is None:
+        if request.model is None and "model" not in task.info:
             raise UsageError(
                 f"task {task.name} needs a model: -m HUB_ID, a local directory, or random:opt-nano to try it out"
             )
@@ -202,10 +207,25 @@ def _check_model(request: Request, task: Entry) -> None:
         raise UsageError(f"task {task.name} has no language model to adapt; leave --adapter out")
 
 
+def _check_pair(request: Request, task: Entry, optimizer: Entry) -> None:
+    """A reference line serves the tasks that it names; a regression has its minibatch among its options."""
+    serves = optimizer.info.get("tasks", ("*",)) if optimizer.kind == "baseline" else ("*",)
+    if task.name not in serves and all(name in registry.entries("task") for name in serves):
+        raise UsageError(f"{optimizer.name} does not serve {task.name}; it is for {', '.join(serves)}")
+    if optimizer.kind == "baseline" and task.info.get("kind") != "regression":
+        raise UsageError(f"{optimizer.name} is a reference line for regressions; {task.name} is none")
+    if request.batch_size is not None and task.info.get("kind") == "regression":
+        if "batch" not in task.options:
+            raise UsageError(f"task {task.name} has no minibatches; leave -b out")
+        raise UsageError(f"write the batch of a regression as its option: {task.name}[batch={request.batch_size}]")
+
+
 def _dtype(request: Request, info: Mapping[str, Any], task_options: Mapping[str, Any]) -> str:
     """The precision of the weights; a regression has its own option for it."""
     precision = task_options.get("precision")
-    if precision == "auto":  # double, but single at the scale that is meant for a GPU
+    if precision in ("bfloat16", "float16"):
+        precision = "float32"  # of the weights; only the oracle is rounded
+    elif precision == "auto":  # double, but single at the scale that is meant for a GPU
         precision = "float32" if task_options.get("scale") == "large" else "float64"
     asked = DTYPE_ALIASES.get(request.dtype or "", request.dtype)
     if asked is not None and asked not in DTYPES:

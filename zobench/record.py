@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from zobench.spec import EnvironmentUnmet, UsageError, canonical
 
-SCHEMA_VERSION = "1.0"  # major.minor: a minor version only adds nullable columns
+SCHEMA_VERSION = "1.1"  # major.minor: a minor version only adds nullable columns
 VERSION_KEY, ABOUT_KEY = b"zobench.schema", b"zobench.about"
 ABOUT = "One run of the zobench benchmark; every column is described in results/README.md of the project."
 STATUSES = ("ok", "diverged", "oom", "timeout", "error", "interrupted")
@@ -84,7 +84,7 @@ class RunRecord:
     optimizer_options: str = column("json", 'every option as asked; lr may be "task"', required=True)
     parameters: str | None = column("json", "every option as used, the learning rate resolved")
     lr_source: str | None = column("text", "where lr came from: given | task | default")
-    order: str | None = column("text", "what the optimizer is told: first (gradients) | zeroth (values)")
+    order: str | None = column("text", "what the optimizer is told: first (gradients) | zeroth (values) | reference")
     family: str | None = column("text", "kind of step, by which tasks publish rates")
     replay_class: str | None = column("text", "what a replay promises: exact | local | none")
     model: str | None = column("text", "hub id, local directory or random:NAME; null for synthetic tasks")
@@ -103,6 +103,7 @@ class RunRecord:
     num_dev: int | None = column("integer", "validation set", "rows")
     num_test: int | None = column("integer", "test set", "rows")
     mode: str | None = column("text", "of the model while training: eval | train (dropout on)")
+    facts: str | None = column("json", "what the task says of itself: precision, dimension, optimum, template ...")
     # metrics
     metric: str | None = column("text", "name of the metric that `value` is")
     better: str | None = column("text", "higher | lower")
@@ -113,6 +114,9 @@ class RunRecord:
     validation_metrics: str | None = column("json", "every metric on validation", "fractions")
     kept_step: int | None = column("integer", "step whose weights were kept", "steps")
     test_looks: int | None = column("integer", "how often the test set was evaluated")
+    hitting: str | None = column(
+        "json", "1e-1, 1e-2 ...: cost at which relative_gap was first seen below it (a backward counts 2)", "forwards"
+    )
     # cost
     steps: int | None = column("integer", "optimizer steps done", "steps")
     forwards: int | None = column("integer", "forward passes of one batch while training", "batches")
@@ -124,6 +128,7 @@ class RunRecord:
     warmup_seconds: float | None = column("number", "inside the first steps, which are not timed", "s")
     eval_seconds: float | None = column("number", "inside evaluation", "s")
     total_seconds: float | None = column("number", "from the start of the run to its end", "s")
+    lockstep: int | None = column("integer", "runs that were computed together; their seconds are shares", "runs")
     peak_bytes: int | None = column("integer", "peak of tensor memory while training", "bytes")
     inference_bytes: int | None = column("integer", "peak of the same model's inference on the same batch", "bytes")
     reserved_bytes: int | None = column("integer", "peak that the device's allocator held", "bytes")
@@ -132,7 +137,7 @@ class RunRecord:
     state_bytes: int | None = column("integer", "state of the optimizer between steps", "bytes")
     parameters_count: int | None = column("integer", "trainable numbers")
     # fidelity
-    probe_mode: str | None = column("text", "how probes were evaluated: stream | copy | inplace")
+    probe_mode: str | None = column("text", "how probes were evaluated: stream | copy | inplace | lockstep")
     restore_drift: float | None = column("number", "relative change of the weights by probing alone")
     probe_cosine: float | None = column("number", "cosine of the probe as rounded and the probe as meant")
     probe_unmoved: float | None = column("number", "share of weights that a probe did not move", "fraction")

@@ -1,7 +1,8 @@
 """Names -> files: the folder listing is the registry. Nothing is imported to list; `ast` reads the literals.
 
-`entries("optimizer")` lists zobench/optimizers, `entries("task")` the tasks folder beside the package (or inside an
-installed one). A path ending in .py works in place of a name.
+`entries("optimizer")` lists zobench/optimizers, `entries("baseline")` zobench/baselines, whose entries are chosen with the
+same -O, and `entries("task")` the tasks folder beside the package (or inside an installed one). A path ending in .py works
+in place of a name.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from typing import Any
 from zobench.spec import SPEC, UsageError
 
 PACKAGE = Path(__file__).resolve().parent
-ENGINE_OPTIONS = ("params", "seed", "mode", "setting", "self")  # given by the run, not by the user
+ENGINE_OPTIONS = ("params", "seed", "mode", "setting", "self", "problem", "x")  # given by the run, not by the user
 
 
 @dataclass(frozen=True)
 class Entry:
     """What a file says about itself, read without importing it."""
 
-    kind: str  # task | optimizer
+    kind: str  # task | optimizer | baseline
     name: str
     path: Path
     builtin: bool
@@ -48,7 +49,12 @@ def tasks_folder() -> Path:
     return beside if (beside / "softmax_l2.py").exists() else PACKAGE / "tasks"
 
 
-FOLDERS = {"optimizer": lambda: PACKAGE / "optimizers", "task": tasks_folder}
+FOLDERS = {
+    "optimizer": lambda: PACKAGE / "optimizers",
+    "baseline": lambda: PACKAGE / "baselines",
+    "task": tasks_folder,
+}
+BUILDERS = (("task", "build"), ("baseline", "solve"))  # the function whose defaults are a file's options
 
 
 @cache
@@ -59,13 +65,16 @@ def entries(kind: str) -> dict[str, Entry]:
 
 
 def find(kind: str, name: str) -> Entry:
-    """The entry called `name` (or an alias, or a path to a .py file); an unknown name is a UsageError with advice."""
+    """The entry called `name` (or an alias, or a path to a .py file); an unknown name is a UsageError with advice.
+
+    Where an optimizer is asked for, a baseline will do.
+    """
     if name.endswith(".py"):
         path = Path(name).expanduser()
         if not path.is_file():
             raise UsageError(f"{kind} file {name!r} does not exist")
         return _read(kind, path.resolve(), builtin=False)
-    known = entries(kind)
+    known = entries("baseline") | entries(kind) if kind == "optimizer" else entries(kind)
     spellings = {_plain(n): e for e in known.values() for n in (*e.aliases, e.name)}
     entry = known.get(name) or spellings.get(_plain(name))
     if entry is None:
@@ -116,8 +125,8 @@ def label(entry: Entry, options: Mapping[str, Any]) -> str:
 
 def load(entry: Entry) -> ModuleType:
     """Import the entry's file."""
-    if entry.builtin and entry.kind == "optimizer":
-        return importlib.import_module(f"zobench.optimizers.{entry.path.stem}")
+    if entry.builtin and entry.kind != "task":
+        return importlib.import_module(f"zobench.{entry.kind}s.{entry.path.stem}")
     name = f"zobench_{entry.kind}_{entry.path.stem}"
     loaded = sys.modules.get(name)
     if loaded is not None and loaded.__file__ == str(entry.path):
@@ -202,7 +211,7 @@ def _read(kind: str, path: Path, builtin: bool) -> Entry:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError) as error:
         raise UsageError(f"{kind} file {path}: {error}") from None
-    name = path.stem.replace("_", "-") if kind == "optimizer" else path.stem
+    name = path.stem if kind == "task" else path.stem.replace("_", "-")
     info, options = {}, None
     exported: list[str] = []
     for node in tree.body:
@@ -212,13 +221,13 @@ def _read(kind: str, path: Path, builtin: bool) -> Entry:
             elif node.targets[0].id == "__all__":
                 exported = ast.literal_eval(node.value)
     for node in tree.body:
-        if kind == "task" and isinstance(node, ast.FunctionDef) and node.name == "build":
+        if isinstance(node, ast.FunctionDef) and (kind, node.name) in BUILDERS:
             options = _defaults(node, path)
         if kind == "optimizer" and isinstance(node, ast.ClassDef) and node.name in exported[:1]:
             starts = [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"]
             options = _defaults(starts[0], path) if starts else {}
     if options is None:
-        need = "a function build(setting, ...)" if kind == "task" else "a class named first in __all__"
+        need = "a class named first in __all__" if kind == "optimizer" else f"a function {dict(BUILDERS)[kind]}(...)"
         raise UsageError(f"{kind} file {path.name} needs {need}; see CONTRIBUTING.md")
     doc = (ast.get_docstring(tree) or "").strip()
     return Entry(kind, name if builtin else path.stem, path, builtin, doc, info, options, tuple(exported))

@@ -24,15 +24,15 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from zobench import plan, record, registry, resume
-from zobench.build import Names, make_optimizer, make_problem, resolve_device, trained
+from zobench import lockstep, plan, record, registry, resume
+from zobench.build import Finished, Names, ReferenceLine, make_optimizer, make_problem, resolve_device, trained
 from zobench.core import fidelity
 from zobench.core.perturb import warm_up
 from zobench.core.trace import digest
 from zobench.core.zeroth_order import Diverged, ZerothOrder
 from zobench.environment import describe
 from zobench.keeper import Keeper
-from zobench.meters import Counter, Memory, Stopwatch, nbytes, rss_bytes, state_tensors
+from zobench.meters import Counter, Memory, Stopwatch, hitting_times, nbytes, rss_bytes, state_tensors
 from zobench.record import RunRecord, json_text
 from zobench.spec import EnvironmentUnmet, Job, UsageError, ZobenchError
 
@@ -50,6 +50,7 @@ class Place:
     timeout: float | None = None  # seconds
     overwrite: str = "only-missing"  # only-missing | always
     save: Path | None = None
+    lockstep: bool = True  # many seeds of one cell may be computed together
 
 
 @dataclass
@@ -59,6 +60,7 @@ class State:
     job: Job
     total: int = 1
     number: int = 1
+    runs: int = 1  # that are computed together
     step: int = 0
     progress: float = 0.0
     loss: float = math.nan
@@ -127,28 +129,90 @@ class _Door(types.ModuleType):
 sys.modules[__name__].__class__ = _Door
 
 
-def execute(jobs: Sequence[Job], place: Place, reporter: Reporter | None = None) -> Iterator[tuple[RunRecord, bool]]:
-    """Run the jobs in order and store each; yields (record, whether it was found done). Stops after an interrupted one."""
+def execute(
+    jobs: Sequence[Job], place: Place, reporter: Reporter | None = None, *, number: int = 1, total: int | None = None
+) -> Iterator[tuple[RunRecord, bool]]:
+    """Run the jobs in order and store each; yields (record, whether it was found done). Stops after an interrupted one.
+
+    number, total: of the first job and of all, where these are a part of more.
+    """
     reporter = reporter or Reporter()
     device = resolve_device(place.device)
     record.check_writable(place.store)
     if place.save is not None:
         _make_directory(place.save)  # before hours of training, not after
-    for number, job in enumerate(jobs, 1):
-        made = plan.provenance(job)
-        save = place.save if place.save is None or len(jobs) == 1 else place.save / job.cell[:16]
-        done = _done(job, made, place, device)
-        if done is not None:
-            if save is not None:
-                _save_again(done[0], save, device)
-            reporter.end(done[0], done[1], reused=True)
-            yield done[0], True
-            continue
-        row, path = Run(job, made, place, device, reporter, State(job, len(jobs), number), save).execute()
-        reporter.end(row, path, reused=False)
-        yield row, False
-        if row.status == "interrupted":
+    number, total = number - 1, total or len(jobs)
+    for group in lockstep.groups(jobs) if place.lockstep else ([job] for job in jobs):
+        together = _together(group, place, device, reporter, State(group[0], total, number + 1))
+        for job in group:
+            number += 1
+            save = place.save if place.save is None or len(jobs) == 1 else place.save / job.cell[:16]
+            made = plan.provenance(job)
+            found = together.get(job.cell)
+            done = _done(job, made, place, device) if found is None else None
+            if found is not None and found[0].status == "ok" and save is not None:
+                _save_again(found[0], save, device)
+            if done is not None:
+                if save is not None:
+                    _save_again(done[0], save, device)
+            elif found is None:
+                found = Run(job, made, place, device, reporter, State(job, total, number), save).execute()
+            row, path = done or found  # type: ignore[misc]
+            reporter.end(row, path, reused=done is not None)
+            yield row, done is not None
+            if row.status == "interrupted" and job.cell not in together:
+                return
+        if any(row.status == "interrupted" for row, _ in together.values()):
             return
+
+
+def _together(
+    group: Sequence[Job], place: Place, device: torch.device, reporter: Reporter, state: State
+) -> dict[str, tuple[RunRecord, Path]]:
+    """cell -> (row, path) of those runs of a group that were computed in lockstep: the new ones, where there are enough.
+
+    A run that is done is found done; one that was begun alone goes on alone. What a lockstep left unfinished is
+    computed again, from the start: that is quicker, and ends in the same bits as if nothing had happened.
+    """
+    if len(group) < lockstep.LEAST:
+        return {}
+    fresh = [job for job in group if _done(job, plan.provenance(job), place, device) is None]
+    if place.overwrite != "always":
+        rows, _ = record.scan(place.store, ("lineage", "lockstep"))
+        alone = {r["lineage"] for r in rows if r["lockstep"] is None}
+        fresh = [job for job in fresh if job.lineage not in alone]
+    if len(fresh) < lockstep.LEAST:
+        return {}
+    state.runs = len(fresh)
+    runs = [Run(job, plan.provenance(job), place, device, reporter, state, None) for job in fresh]
+    _in_lockstep(runs)
+    return {run.job.cell: (run.row, record.write(run.row, place.store)) for run in runs}
+
+
+def failed(job: Job, place: Place, status: str, reason: str) -> tuple[RunRecord, Path]:
+    """Store the row of a run whose process died."""
+    row = Run(job, plan.provenance(job), place, resolve_device(place.device), Reporter(), State(job), None).row
+    row.status, row.reason = status, reason
+    return row, record.write(row, place.store)
+
+
+def _in_lockstep(runs: Sequence[Run]) -> None:
+    """Fill the rows of all runs; what stops their lockstep stops them all."""
+    leader, shared = runs[0], lockstep.Lockstep(runs)
+
+    def body() -> None:
+        shared.prepare()
+        try:
+            shared.train(leader.check_stop)
+        except (Timeout, Interrupted) as stopped:
+            shared.finish(stopped.status, str(stopped))
+            return
+        shared.finish()
+
+    leader.guard(body)
+    if not shared.finished:
+        for run in runs:
+            run.row.status, run.row.reason = leader.row.status, leader.row.reason
 
 
 def _done(job: Job, made: str, place: Place, device: torch.device) -> tuple[RunRecord, Path] | None:
@@ -245,14 +309,22 @@ class Run:
 
     def execute(self) -> tuple[RunRecord, Path]:
         """Run to the end and store the row, whatever it says."""
+        self.guard(self._body)
+        self._account()
+        path = record.write(self.row, self.place.store)
+        first_order = not isinstance(self.optimizer, (ZerothOrder, ReferenceLine))
+        if self.row.status in resume.STATUSES and first_order and self.steps and not self.torn:
+            self._checkpoint(path)
+        if self.row.status == "ok" and self.save is not None:
+            _save(self.problem, self.save)
+            self.reporter.note(f"weights saved to {self.save}")
+        return self.row, path
+
+    def guard(self, body: Callable[[], None]) -> None:
+        """Call it; what it raises becomes the row's status, but for a user's mistake."""
         try:
             with _signals(self.stop):
-                self._prepare()
-                try:
-                    self._train()
-                except (Timeout, Interrupted) as stopped:
-                    self._end(stopped.status, str(stopped))
-                self._finish()
+                body()
         except ZobenchError:
             raise
         except (Timeout, Interrupted) as stopped:  # before the first step
@@ -266,15 +338,14 @@ class Run:
             if os.environ.get("ZOBENCH_DEBUG"):
                 raise
             self._end("oom" if _out_of_memory(error) else "error", f"{type(error).__name__}: {error}")
-        self._account()
-        path = record.write(self.row, self.place.store)
-        first_order = not isinstance(self.optimizer, ZerothOrder)
-        if self.row.status in resume.STATUSES and first_order and self.steps and not self.torn:
-            self._checkpoint(path)
-        if self.row.status == "ok" and self.save is not None:
-            _save(self.problem, self.save)
-            self.reporter.note(f"weights saved to {self.save}")
-        return self.row, path
+
+    def _body(self) -> None:
+        self.prepare()
+        try:
+            self._train()
+        except (Timeout, Interrupted) as stopped:
+            self._end(stopped.status, str(stopped))
+        self._finish()
 
     def _end(self, status: str, reason: str) -> None:
         lines = reason.strip().splitlines() or [status]
@@ -282,7 +353,8 @@ class Run:
 
     # --- before the first step ---
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Problem, optimizer and meters; the start is evaluated where the curve is logarithmic."""
         job, row = self.job, self.row
         self.reporter.begin(self.state)
         self.problem = make_problem(job, self.device)
@@ -308,7 +380,7 @@ class Run:
         self._measure_inference()
         self.model.train(row.mode == "train")
         self.thresholds = self._thresholds()
-        self._check_stop()
+        self.check_stop()
         if self.info.get("curve") == "log" and self.steps == 0:
             self._evaluate()
 
@@ -336,6 +408,7 @@ class Run:
         facts, row = self.problem.facts, self.row
         row.partial_data = bool(facts.get("partial_data", False))
         row.num_train, row.num_dev, row.num_test = (facts.get(k) for k in ("num_train", "num_dev", "num_test"))
+        row.facts = json_text(facts)
         self.model.eval()
         with self.counter.uncounted(), torch.no_grad(), self.memory.of_inference(_tensors(batch)):
             self.problem.loss(batch)
@@ -346,6 +419,29 @@ class Run:
             return iter([10 ** (-4 * (1 - i / LOG_EVALUATIONS)) for i in range(1, LOG_EVALUATIONS)] + [1.0])
         n = self.job.evaluations
         return iter([i / n for i in range(1, n)] + [1.0])
+
+    def measure_step(self) -> None:
+        """Memory and fidelity from steps that do not count, for a run that is then computed with others."""
+        self.row.inference_bytes = self.memory.inference
+        for step in range(WARM_UP):
+            batch = self.problem.batch(step)
+            with self.memory.of_step([*_tensors(batch), *state_tensors(self.optimizer)]):
+                self.optimizer.step(self._closure(batch))
+            self.row.peak_bytes = self.memory.peak
+        self._measure_fidelity()
+
+    def take_over(self, leader: Run) -> None:
+        """The columns that this run shares with the one that was prepared for both."""
+        shared = (
+            "parameters lr_source parameters_count weight_bytes start_digest inference_bytes peak_bytes facts num_train"
+        )
+        fidelities = "restore_drift probe_cosine probe_unmoved lost_updates update_gain num_dev num_test partial_data"
+        for name in (*shared.split(), *fidelities.split()):
+            setattr(self.row, name, getattr(leader.row, name))
+
+    def _measure_fidelity(self) -> None:
+        for name, value in fidelity.measure(self.optimizer).items():
+            setattr(self.row, name, value)
 
     # --- the loop ---
 
@@ -363,8 +459,13 @@ class Run:
                     threshold = next(self.thresholds)
             if progress >= 1.0:
                 return
-            self._check_stop()
-            self._step(progress)
+            self.check_stop()
+            try:
+                self._step(progress)
+            except Finished:
+                if self.steps > self._evaluated_step():
+                    self._evaluate()
+                return
             if int(progress * POINTS) > point:
                 point = int(progress * POINTS)
                 self._point()
@@ -383,16 +484,19 @@ class Run:
         else:
             loss = self._timed_step(self.problem.batch(self.steps))
         self.steps += 1
+        if isinstance(self.optimizer, ReferenceLine) and self.counter is not None:
+            self.counter.forwards, self.counter.backwards = self.optimizer.counts()
         if not math.isfinite(loss):
             raise Diverged(f"step {self.steps}: the loss is {loss}")
         self.losses.append(loss)
         if self.steps == WARM_UP and isinstance(self.optimizer, ZerothOrder):
-            for name, value in fidelity.measure(self.optimizer).items():
-                setattr(self.row, name, value)
+            self._measure_fidelity()
         self._show(loss)
 
     def _timed_step(self, batch: Any) -> float:
-        warming = self.steps - (self.prefix.steps if self.prefix else 0) < WARM_UP
+        # a reference line may be done in one step: it is timed from the first, its memory is not followed
+        reference = isinstance(self.optimizer, ReferenceLine)
+        warming = self.steps - (self.prefix.steps if self.prefix else 0) < WARM_UP and not reference
         closure = self._closure(batch)
         with self.warm_clock if warming else self.step_clock:
             if warming or self.device.type == "cuda":
@@ -437,7 +541,7 @@ class Run:
         self.state.progress = min(self.job.budget.spent(self.steps, *self._spent()), 1.0)
         return self.state.progress
 
-    def _check_stop(self) -> None:
+    def check_stop(self) -> None:
         if self.stop:
             raise Interrupted(f"stopped by {self.stop[0]} after {self.steps} steps")
         if self.place.timeout is not None and time.perf_counter() - self.clock_began > self.place.timeout:
@@ -513,6 +617,8 @@ class Run:
         self.counter.close()
         self._point()
         row.steps, row.curve = self.steps, self.curve
+        if self.info.get("curve") == "log":
+            row.hitting = json_text(hitting_times(self.curve, self.metric))
         row.forwards, row.backwards, row.tokens = self.counter.forwards, self.counter.backwards, self.counter.tokens
         row.eval_forwards = self.counter.eval_forwards
         row.step_seconds, row.warmup_seconds = self.step_clock.seconds, self.warm_clock.seconds
@@ -521,7 +627,8 @@ class Run:
             row.warmup_seconds = 0.0
         row.eval_seconds = self.eval_clock.seconds
         before = (min(old.timed_steps or 0, self.steps), min(old.steps or 0, self.steps)) if old else (0, 0)
-        row.timed_steps = before[0] + max(self.steps - before[1] - WARM_UP, 0)
+        warm = 0 if isinstance(self.optimizer, ReferenceLine) else WARM_UP
+        row.timed_steps = before[0] + max(self.steps - before[1] - warm, 0)
         row.inference_bytes, row.reserved_bytes = self.memory.inference, self.memory.reserved
         peaks = [p for p in (self.memory.peak, old.peak_bytes if old else None) if p is not None]
         row.peak_bytes = max(peaks, default=None)
@@ -579,7 +686,8 @@ def _signals(stop: list[str]) -> Iterator[None]:
             raise KeyboardInterrupt
         stop.append(signal.Signals(number).name.replace("SIGINT", "Ctrl-C"))
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]  # as nohup asks
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield
     finally:

@@ -28,6 +28,7 @@ COLUMNS = (
     *("adapter", "dtype", "seed", "data_seed", "budget", "batch_size", "schedule", "score", "data", "partial_data"),
     *("metric", "better", "scale", "value", "validation", "steps", "forwards", "backwards", "step_seconds"),
     *("timed_steps", "peak_bytes", "inference_bytes", "state_bytes", "probe_mode", "start_digest", "environment"),
+    *("hitting", "lockstep"),
 )
 
 

@@ -65,6 +65,8 @@ class Row:
     peak_bytes: float | None
     state_bytes: float | None
     probe_mode: str | None
+    hitting: dict[str, float | None]  # target -> median cost at which it was first met; None where half never met it
+    reference: bool  # a line that knows the problem's structure: shown, never ranked
     failures: dict[str, int]
     marks: list[str]
     runs: list[Run]
@@ -72,7 +74,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """Runs under equal conditions; ranked rows best first, then the failed ones."""
+    """Runs under equal conditions; ranked rows best first, then the failed ones, then the reference lines."""
 
     conditions: dict[str, Any]
     task_options: dict[str, Any]
@@ -91,20 +93,31 @@ class Board:
 
     sections: list[Section]
     problems: list[Problem]
+    superseded: int = 0  # runs of older versions of their tasks, which are not shown
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that any JSON writer takes; nan and inf are strings."""
         problems = [{"path": str(p.path), "why": p.why} for p in self.problems]
-        return {"sections": [plain(asdict(s)) for s in self.sections], "problems": problems}
+        sections = [plain(asdict(s)) for s in self.sections]
+        return {"sections": sections, "superseded": self.superseded, "problems": problems}
 
 
 def board(stores: list[Path], *, tasks: Iterable[str] | None = None, optimizers: Iterable[str] | None = None) -> Board:
     """The board of one or more stores; NothingMeasured where they hold no result that was asked for."""
     frame, problems = load(stores, tasks, optimizers)
-    records = learn(frame.to_dict("records"))
+    found = frame.to_dict("records")
+    records = learn(_newest(found))
     groups = _group(records, lambda r: json_text([_conditions(r), [r[name] for name in LEARNED]]))
     sections = [_section(group) for group in groups.values()]
-    return Board(sorted(sections, key=_section_order), problems)
+    return Board(sorted(sections, key=_section_order), problems, len(found) - len(records))
+
+
+def _newest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs of the newest version of each task: numbers of an older one are no longer comparable."""
+    versions: dict[str, int] = {}
+    for r in records:
+        versions[r["task"]] = max(r["task_version"], versions.get(r["task"], 0))
+    return [r for r in records if r["task_version"] == versions[r["task"]]]
 
 
 def learn(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -165,6 +178,8 @@ def _section(records: list[Record]) -> Section:
 def _ranked(rows: list[Row], better: str) -> list[Row]:
     """Best mean first; rows without a number last. Ranks and the marks that need the other rows are added here."""
     sign = -1 if better == "higher" else 1
+    references = [row for row in rows if row.reference]
+    rows = [row for row in rows if not row.reference]
     scored = [(row, row.score) for row in rows if row.score is not None]
     # a mean that overflowed is no better than a number
     scored.sort(key=lambda pair: (not math.isfinite(pair[1].mean), sign * pair[1].mean, pair[0].full_label))
@@ -172,7 +187,8 @@ def _ranked(rows: list[Row], better: str) -> list[Row]:
     ranks = rank_intervals([score for _, score in scored], better, failed)
     most = max((row.n for row in rows), default=0)
     ranked = [_with(row, rank=rank, most=most) for (row, _), rank in zip(scored, ranks, strict=True)]
-    return ranked + sorted((row for row in rows if row.score is None), key=lambda row: row.full_label)
+    unscored = sorted((row for row in rows if row.score is None), key=lambda row: row.full_label)
+    return ranked + unscored + sorted(references, key=lambda row: row.full_label)
 
 
 def _with(row: Row, rank: tuple[int, int], most: int) -> Row:
@@ -201,6 +217,8 @@ def _row(records: list[Record], label: str, scale: str, partial: bool) -> Row:
         peak_bytes=_median(r["peak_bytes"] for r in done),
         state_bytes=_median(r["state_bytes"] for r in done),
         probe_mode="/".join(_distinct(r["probe_mode"] for r in done)) or None,
+        hitting=_hitting(done),
+        reference=records[0]["order"] == "reference",
         failures=dict(sorted(Counter(run.status for run in runs if run.value is None).items())),
         marks=_marks(records, done, partial),
         runs=runs,
@@ -230,8 +248,18 @@ def _marks(records: list[Record], done: list[Record], partial: bool) -> list[str
         marks.append("mixed hardware")
     if len(_distinct(r["provenance"] for r in done)) > 1:
         marks.append("mixed code")
+    shared = _distinct(r["lockstep"] for r in done)
+    if shared:
+        marks.append(f"time shared by {'/'.join(shared)} runs")
     retried = Counter(f["status"] for r in records if r["status"] == "ok" for f in r["failures"])
     return marks + [f"another attempt: {count} {status}" for status, count in sorted(retried.items())]
+
+
+def _hitting(records: list[Record]) -> dict[str, float | None]:
+    """Median cost to each target, runs that never met it counted as infinite."""
+    found = [json.loads(r["hitting"]) for r in records if r["hitting"]]
+    medians = {t: statistics.median(f.get(t, math.inf) for f in found) for f in found for t in f}
+    return {target: cost if math.isfinite(cost) else None for target, cost in sorted(medians.items())}
 
 
 def _environment(record: Record) -> dict[str, Any]:

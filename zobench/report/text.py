@@ -8,7 +8,7 @@ from zobench.report.tables import Row, Section, option_text
 NONE = "–"
 HEADERS = (
     *("rank", "optimizer", "score [95 %]", "n", "forwards", "backwards", "ms/step", "step s", "memory ×", "peak MiB"),
-    *("state bytes", "probe", "failed", "marks"),
+    *("state bytes", "cost to 1e-1 / 1e-3", "probe", "failed", "marks"),
 )
 PERCENT = ("accuracy", "f1", "em", "exact_match", "mcc", "matthews", "pearson", "spearman")  # fractions, shown x 100
 
@@ -22,7 +22,10 @@ apart share ranks. A single run has no interval and cannot be told from any othe
 open at its worse end, because the missing number could have been as bad as any (not so for interrupted runs).
 Costs are medians over the runs that gave a number: forwards and backwards in batches, time inside the optimizer's step
 without warm-up and evaluation (comparable on equal hardware only), memory as a multiple of the same model's inference
-on the same batch. A learning rate shown as `task` is the rate that the task publishes."""
+on the same batch. A learning rate shown as `task` is the rate that the task publishes. Cost to 1e-3: forwards, a backward
+counted twice, at the first evaluation whose relative gap was 1e-3 or less (median; a run that never came there counts as
+infinite). Lines marked `ref` are references that know the structure of the problem or its derivatives: shown beside the
+optimizers, never ranked with them."""
 
 
 def clean(text: object) -> str:
@@ -56,7 +59,7 @@ def facts(section: Section) -> list[str]:
 def cells(row: Row, section: Section) -> list[str]:
     """One text per header."""
     return [
-        rank(row.rank),
+        "ref" if row.reference else rank(row.rank),
         row.label,
         score(row.score, section),
         str(row.n),
@@ -67,6 +70,7 @@ def cells(row: Row, section: Section) -> list[str]:
         NONE if row.memory_ratio is None else f"{row.memory_ratio:.2f}",
         NONE if row.peak_bytes is None else f"{row.peak_bytes / 2**20:,.1f}",
         number(row.state_bytes),
+        " / ".join(number(row.hitting.get(target)) for target in ("1e-1", "1e-3")) if row.hitting else NONE,
         row.probe_mode or NONE,
         ", ".join(f"{count} {status}" for status, count in row.failures.items()),
         ", ".join(row.marks),
