@@ -2,7 +2,8 @@
 # make test    what every change must pass; make test-all adds the slow ones
 # make lint    ruff, format, pyright
 # make bench   the engine against what it replaces; writes results/bench/ and the table of README.md
-# make report  leaderboard.md and results/README.md, from results/ alone
+# make tiny    pretrain zobench/models/tiny again and measure it: its weights and its card
+# make report  leaderboard.md and results/README.md from results/ alone, and docs/regressions.md
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,13 +11,18 @@ EXTRAS ?= dev,peft
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.zobench-installed
 
-.PHONY: demo test test-all lint bench report venv clean
+.PHONY: demo test test-all lint bench tiny report venv clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
-	$(BIN)/zobench run --suite demo -o build/demo/runs
+	$(BIN)/zobench run --suite demo -j 2 -o build/demo/runs
 	$(BIN)/zobench report build/demo/runs -o build/demo/leaderboard.md
 	$(BIN)/zobench report build/demo/runs
+	@echo "First- and zeroth-order optimizers on two regressions and on a small pretrained language model; lines marked ref"
+	@echo "know more than an optimizer may. The board with its evidence: build/demo/leaderboard.md. Next, with $(BIN) in PATH:"
+	@echo "  zobench run -t toy-qa -O mezo,adam      another toy task; zobench list shows every task, optimizer and baseline"
+	@echo "  zobench run -t sst2 -O mezo,adam -m facebook/opt-125m --budget small      a real one (from the hub, a GPU helps)"
+	@echo "  zobench run -t softmax_l2 -O ./mine.py  your own optimizer in one file: CONTRIBUTING.md has a complete example"
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
@@ -33,8 +39,13 @@ bench: $(STAMP)
 	$(BIN)/python -m pytest bench -s
 	$(BIN)/python bench/table.py
 
+tiny: $(STAMP)
+	$(BIN)/python scripts/pretrain_tiny.py
+	$(BIN)/python scripts/measure_tiny.py
+
 report: $(STAMP)
 	$(BIN)/python -c "from zobench.record import schema_markdown; print(schema_markdown(), end='')" > results/README.md
+	$(BIN)/python scripts/document_regressions.py
 	$(BIN)/zobench report results -o leaderboard.md
 
 venv: $(STAMP)

@@ -34,7 +34,7 @@ def zobench(*arguments: str) -> str:
 
 
 def test_both_examples_are_there():
-    assert set(EXAMPLES) == {"one_sided.py", "review.py"}
+    assert set(EXAMPLES) == {"one_sided.py", "review.py", "valley.py", "heavy_ball.py"}
 
 
 def test_the_optimizer_runs_descends_and_replays(folder):
@@ -64,6 +64,20 @@ def test_the_task_runs(folder):
     assert row["status"] == "ok", row
 
 
+def test_the_regression_runs_in_lockstep_and_replays(folder):
+    zobench("run", "-t", "./valley.py[noise=0]", "-O", "mezo", "--seeds", "0-15", "-o", "store")
+    rows = json.loads(zobench("list", "runs", "-o", "store", "--json"))
+    assert len(rows) == 16 and all(row["status"] == "ok" and row["value"] < 1e-6 for row in rows)
+    zobench("replay", rows[3]["name"], "--store", "store", "--evaluate")
+
+
+def test_the_reference_line_runs_and_is_not_ranked(folder):
+    zobench("run", "-t", "softmax_l2", "-O", "./heavy_ball.py,mezo", "--budget", "forwards=600", "-o", "store")
+    board = json.loads(zobench("report", "store", "--json"))
+    ((mezo, ball),) = [section["rows"] for section in board["sections"]]
+    assert mezo["rank"] == [1, 1] and ball["rank"] is None and ball["score"]["mean"] < 1e-8
+
+
 def test_the_docstring_of_the_task_is_right(folder):
     module = registry.load(registry.find("task", "./review.py"))
     assert doctest.testmod(module) == (0, 1)
@@ -71,7 +85,12 @@ def test_the_docstring_of_the_task_is_right(folder):
 
 @pytest.mark.parametrize(
     "kind, example, builtin",
-    [("optimizer", "one_sided.py", "mezo"), ("task", "review.py", "sst2")],
+    [
+        ("optimizer", "one_sided.py", "mezo"),
+        ("task", "review.py", "sst2"),
+        ("task", "valley.py", "quadratic"),
+        ("optimizer", "heavy_ball.py", "gd"),
+    ],
 )
 def test_the_examples_say_what_the_bundled_files_say(folder, kind, example, builtin):
     ours, theirs = registry.find(kind, f"./{example}").info, registry.find(kind, builtin).info

@@ -44,3 +44,18 @@ def test_exit_codes_agree_with_help():
     shown = " ".join(CliRunner().invoke(main, ["--help"]).output.split())
     codes = dict(re.findall(r"(\d+) ([a-z ]+?)[,.]", shown[shown.index("Exit codes") :]))
     assert len(codes) == 8 and all(f"{code} {what}" in " ".join(README.split()) for code, what in codes.items())
+
+
+def test_the_page_of_the_regressions_is_current_and_explains_every_knob():
+    import runpy
+
+    from zobench import registry
+    from zobench.problems.knobs import KNOBS
+
+    root = Path(__file__).parents[1]
+    script = runpy.run_path(str(root / "scripts" / "document_regressions.py"))
+    assert (root / "docs" / "regressions.md").read_text(encoding="utf-8") == script["page"]()
+    options = {k for e in registry.entries("task").values() if e.info["suite"] == "synthetic" for k in e.options}
+    assert options == set(KNOBS)
+    shown = CliRunner().invoke(main, ["info", "attention"]).output
+    assert "X = Q K^T" in shown and KNOBS["delta"] in shown

@@ -392,12 +392,11 @@ def info(name: str, as_json: bool) -> None:
         return
     click.echo(f"{entry.kind} {entry.name}: {entry.doc}")
     click.echo("options:")
+    meanings = _meanings(entry)
     for key, value in entry.options.items():
         limit = entry.info.get("limits", {}).get(key) or entry.info.get("choices", {}).get(key, "")
-        click.echo(
-            f"  {key} = {value}"
-            + (f"   ({limit if isinstance(limit, str) else ' | '.join(map(str, limit))})" if limit else "")
-        )
+        allowed = f"   ({limit if isinstance(limit, str) else ' | '.join(map(str, limit))})" if limit else ""
+        click.echo(f"  {key} = {value}{allowed}" + (f"   {meanings[key]}" if key in meanings else ""))
     if entry.kind == "optimizer" and "lr" in entry.options:
         family = entry.info.get("family")
         tasks = [t.name for t in registry.entries("task").values() if family in t.info.get("rates", ())]
@@ -407,6 +406,15 @@ def info(name: str, as_json: bool) -> None:
     for key, value in entry.info.items():
         if key not in ("limits", "choices", "title") and value not in ("", (), {}):
             click.echo(f"{key}: {_plain_text(value)}")
+
+
+def _meanings(entry: registry.Entry) -> dict[str, str]:
+    """What the options of a regression mean; other entries say it in their docstrings."""
+    if entry.info.get("kind") != "regression":
+        return {}
+    from zobench.problems.knobs import KNOBS
+
+    return KNOBS
 
 
 def _entry(name: str) -> registry.Entry:

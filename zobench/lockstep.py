@@ -57,6 +57,17 @@ def serves(job: Job) -> bool:
     return issubclass(cls, ZerothOrder) and cls.elementwise and cls.observe is ZerothOrder.observe
 
 
+@contextlib.contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """A team of threads costs more than a small problem takes, and waits for a core where others work too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Lockstep:
     """S runs from one problem to S rows. `runs` are prepared by their first, whose problem and measurements serve all."""
 
@@ -95,6 +106,10 @@ class Lockstep:
 
     def train(self, check_stop: Callable[[], None]) -> None:
         """Step until the budget is spent; raises what `check_stop` raises, between two steps."""
+        with _threads(1 if self.problem.small else torch.get_num_threads()):
+            self._train(check_stop)
+
+    def _train(self, check_stop: Callable[[], None]) -> None:
         thresholds = self.leader.thresholds
         threshold = next(thresholds)
         self._evaluate()

@@ -288,6 +288,7 @@ def provenance(job: Job) -> str:
     return sha256(canonical({"trees": trees, "versions": versions()}))
 
 
+@cache
 def versions() -> dict[str, str]:
     """Installed versions, read without importing; a missing package is the empty string."""
     found = {}

@@ -11,6 +11,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -73,6 +74,8 @@ def find(kind: str, name: str) -> Entry:
         path = Path(name).expanduser()
         if not path.is_file():
             raise UsageError(f"{kind} file {name!r} does not exist")
+        if kind == "optimizer" and re.search(r"^def solve\(", path.read_text(encoding="utf-8", errors="replace"), re.M):
+            kind = "baseline"
         return _read(kind, path.resolve(), builtin=False)
     known = entries("baseline") | entries(kind) if kind == "optimizer" else entries(kind)
     spellings = {_plain(n): e for e in known.values() for n in (*e.aliases, e.name)}

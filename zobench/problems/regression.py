@@ -91,6 +91,7 @@ class Regression:
         if precision == "auto":
             precision = "float32" if scale == "large" else "float64"
         self.setting, self.instance, self.noise, self.crn, self.rows = setting, instance, noise, crn, batch
+        self.small = scale == "tiny"  # too small to share among threads, however many points are stacked
         device, dtype = torch.device(setting.device), PRECISIONS[precision]
         self.dtype = torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype  # of the parameters
         # Scores use the data as drawn; the copy that is trained has the oracle's precision
