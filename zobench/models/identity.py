@@ -8,16 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from zobench.models.hub import commit
-from zobench.models.shapes import RANDOM
+from zobench.models.shapes import RANDOM, TINY
 from zobench.spec import UsageError
 
 
 def identify(name: str, revision: str | None) -> tuple[str, str | None, str | None]:
-    """(name, revision, path) of a hub id, a directory, or random:NAME.
+    """(name, revision, path) of a hub id, a directory, random:NAME, or tiny.
 
     A directory is known by its last part and a digest of its configuration, tokenizer and safetensors, so that new weights
-    under an old path are another cell.
+    under an old path are another cell. So is the bundled model, by its own name and without a path: it is where the package is.
     """
+    if name == "tiny":
+        return name, f"sha256:{directory_digest(TINY)}", None
     if name.startswith("random:"):
         check_random(name.removeprefix("random:"))
         return name, None, None

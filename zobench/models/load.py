@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zobench.models.identity import check_directory, check_random, looks_local
-from zobench.models.shapes import RANDOM
+from zobench.models.shapes import RANDOM, TINY
 from zobench.spec import EnvironmentUnmet, UsageError
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ def load_causal_lm(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model on `device` in `dtype`, in eval mode, and its tokenizer.
 
-    `name` is a hub id, a directory with `config.json` and safetensors, or `random:NAME` with NAME in `RANDOM`, whose
-    weights are a function of `seed` in [0, 2**32) alone. `revision` and `seed` are unused where they have no meaning.
+    `name` is a hub id, a directory with `config.json` and safetensors, `tiny`, which is the bundled one (a directory of
+    that name is `./tiny`), or `random:NAME` with NAME in `RANDOM`, whose weights are a function of `seed` in [0, 2**32)
+    alone. `revision` and `seed` are unused where they have no meaning.
 
     Raises:
         UsageError: an unknown random model, or a directory that cannot be read.
@@ -37,6 +38,8 @@ def load_causal_lm(
     """
     if name.startswith("random:"):
         return random_opt(name.removeprefix("random:"), seed=seed, dtype=dtype, device=device)
+    if name == "tiny":
+        name, revision = str(TINY), None
     if looks_local(name):
         check_directory(Path(name).expanduser())
         name = str(Path(name).expanduser())

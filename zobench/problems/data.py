@@ -1,4 +1,4 @@
-"""Rows of a task: found in local files or on the hub, and which of them are train, dev and test."""
+"""Rows of a task: found in local files or on the hub, or generated, and which of them are train, dev and test."""
 
 from __future__ import annotations
 
@@ -25,20 +25,28 @@ Row = Mapping[str, Any]
 class Source:
     """Where a task's rows come from. A split is read when `rows` first asks for it, and kept."""
 
-    fingerprint: str  # "sha256:<hex>" of the local files, or "hub:<id>@<commit>"
-    files: Mapping[str, Path] = field(default_factory=dict)  # split -> local file; empty for the hub
+    fingerprint: str  # "sha256:<hex>" of the local files, "hub:<id>@<commit>", or "generated"
+    files: Mapping[str, Path] = field(default_factory=dict)  # split -> local file; empty elsewhere
     hub: Mapping[str, str] = field(default_factory=dict)
+    world: str = ""  # whose rows `problems/world.py` makes; the provenance of a run covers that file
     cache: dict[str, Sequence[Row]] = field(default_factory=dict, repr=False)
 
     def rows(self, split: str) -> Sequence[Row]:
         """All rows of `train` or `validation`, with the hub's field names."""
         if split not in self.cache:
-            self.cache[split] = read(self.files[split]) if self.files else load_hub(self.hub, split, self.fingerprint)
+            self.cache[split] = self._read(split)
         return self.cache[split]
+
+    def _read(self, split: str) -> Sequence[Row]:
+        if self.world:
+            from zobench.problems import world
+
+            return world.rows(self.world, split)
+        return read(self.files[split]) if self.files else load_hub(self.hub, split, self.fingerprint)
 
     def name(self, split: str) -> str:
         """What an error calls this split: its file, or its place on the hub."""
-        return str(self.files[split]) if self.files else f"{self.hub['id']} ({split})"
+        return str(self.files[split]) if self.files else f"{self.world or self.hub['id']} ({split})"
 
     def forget(self, split: str) -> None:
         """Drop the rows of a split once those that a run needs have been picked out."""
@@ -46,7 +54,7 @@ class Source:
 
 
 def locate(info: Mapping[str, Any], data_dir: Path | str | None = None, fingerprint: str = "generated") -> Source:
-    """Find a task's rows: `data_dir`, else the directory ZOBENCH_DATA, else the hub.
+    """Find a task's rows: generated where `info["world"]` says so, else `data_dir`, else ZOBENCH_DATA, else the hub.
 
     Inside a directory the files are `<folder>/{train,validation}.{jsonl,parquet}`, `<folder>` being that of
     `info["hub"]`, the task's name, or nothing. A `fingerprint` from a planned job is held to: a hub one names the
@@ -56,6 +64,8 @@ def locate(info: Mapping[str, Any], data_dir: Path | str | None = None, fingerpr
         EnvironmentUnmet: there are no rows to be had.
         MismatchError: the local files are not those of the fingerprint.
     """
+    if "world" in info:
+        return Source("generated", world=info["world"])
     if fingerprint.startswith("hub:"):
         return Source(fingerprint, hub=info["hub"])
     root = data_dir or os.environ.get("ZOBENCH_DATA")

@@ -60,7 +60,7 @@ class LanguageProblem:
         self.encoder = Encoder(self.tokenizer, bos, self.context - reserve)
         pad = self.tokenizer.pad_token_id
         self.scorer = Scorer(self.model, 0 if pad is None else pad, loss_dtype)
-        self.rates: dict[str, float] = {}
+        self.rates: dict[str, float] = dict(info.get("step_rates", {}))
         self.facts: dict[str, Any] = dict(
             template=info.get("template", "mezo"),
             bos_mode=bos_mode,
