@@ -15,6 +15,7 @@ INFO = dict(
     aliases=(),
     needs=(),
     budget="forwards=4000",
+    scale_budgets=dict(standard="forwards=100000", large="forwards=50000"),
     batch_size=1,
     select="last",
     curve="log",

@@ -281,3 +281,12 @@ def test_answers_come_as_runs_end_and_a_reader_who_leaves_stops_nothing(tmp_path
     with process.stderr:
         assert process.wait(timeout=60) == 0 and len(list((tmp_path / "s").glob("*.parquet"))) == 3
         assert process.stderr.read() == ""
+
+
+def test_a_larger_scale_has_a_larger_budget(tmp_path):
+    plan = json.loads(
+        zobench(
+            "run", "-t", "softmax_l2[scale=[tiny,standard]],rosenbrock[scale=standard]", "-O", "mezo", "-n", "--json"
+        ).stdout
+    )
+    assert [job["budget"] for job in plan] == ["forwards=4000", "forwards=100000", "forwards=20000"]

@@ -99,6 +99,26 @@ def test_a_run_that_diverges_stops_alone(tmp_path):
         assert (mine.final_digest is None) == (other.final_digest is None)
 
 
+@pytest.mark.parametrize("together", (True, False))
+def test_a_loss_that_overflows_between_two_validations_is_a_row_like_any_other(tmp_path, together):
+    """exp at a rate that is too high: weights stay finite while the metrics are inf, in curve and trace alike."""
+    rows = run(tmp_path, "exp", "mezo[lr=0.3]", seeds="0-15", budget="forwards=400", together=together)
+    assert len(rows) == len(list(tmp_path.glob("*.parquet"))) == 16
+    assert "diverged" in {row.status for row in rows}
+    kept = next((row for row in rows if row.final_digest), None)
+    if kept is not None:
+        rebuild(kept)
+
+
+def test_more_evaluations_than_noise_was_drawn_for_draw_more(tmp_path):
+    together = run(tmp_path / "a", "softmax_l2[noise=1e-4]", "mezo-nspsa[n=40]", budget="steps=6")
+    alone = run(tmp_path / "b", "softmax_l2[noise=1e-4]", "mezo-nspsa[n=40]", budget="steps=6", together=False)
+    for mine, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(mine.trace_values, other.trace_values, rtol=1e-9)
+        noise = np.array(mine.trace_values[:80]) - np.mean(mine.trace_values[:80])
+        assert len(set(noise.tolist())) == 80
+
+
 class Stops(Reporter):
     """Ctrl-C in the middle."""
 
@@ -235,6 +255,28 @@ def test_a_killed_worker_costs_its_cell_and_ctrl_c_keeps_what_is_done(tmp_path):
     statuses = sorted(row.status for row in rows)
     assert statuses[0] == "error" and set(statuses[1:]) == {"interrupted"}, [(r.status, r.reason) for r in rows]
     assert "SIGKILL" in next(row.reason for row in rows if row.status == "error")
+
+
+def test_workers_whose_parent_is_gone_end_their_runs_as_interrupted(tmp_path):
+    process = command(tmp_path / "s", "-j", "2", "--overwrite", "always", "--budget", "steps=3000000")
+    workers = wait_for_children(process.pid)
+    time.sleep(6.0)
+    process.kill()
+    process.communicate()
+    end = time.monotonic() + 30
+    while any(Path(f"/proc/{w}").exists() for w in workers) and time.monotonic() < end:
+        time.sleep(0.2)
+    rows = rows_of(tmp_path / "s").values()
+    assert {row.status for row in rows} == {"interrupted"} and all(row.steps > 0 for row in rows)
+
+
+def test_a_mistake_in_one_cell_names_it_and_lets_its_neighbours_finish(tmp_path):
+    asked = ["-t", "attention[label_noise=0.5],softmax_l2", "-O", "mezo", "--budget", "steps=300", "-j", "2"]
+    process = subprocess.run(
+        [sys.executable, "-m", "zobench", "run", *asked, "-o", str(tmp_path / "s")], capture_output=True, text=True
+    )
+    assert process.returncode == 2 and "attention[label_noise=0.5] with mezo: label_noise" in process.stderr
+    assert [row.task for row in rows_of(tmp_path / "s").values()] == ["softmax_l2"]
 
 
 def wait_for_children(parent, count=2, limit=60.0):

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from zobench import record, registry
 from zobench.cli import main
+from zobench.optimizers import MeZO
 from zobench.problems import acceptance, draws, regression, sheets
 from zobench.problems.objective import LeastSquares
 from zobench.problems.oracle import Oracle
@@ -570,7 +571,7 @@ def test_common_random_numbers_cancel_in_differences_and_others_do_not(name):
         differences[label] = losses[0] - losses[1]
         again = problem.batch(9)._replace(rows=batch.rows)
         assert problem.loss(again).item() - problem.model(*([] if batch.rows is None else [batch.rows])).item() == (
-            0.0 if label == "clean" else pytest.approx(float(problem.noise * problem._start_gap * again.noise[0]))
+            0.0 if label == "clean" else pytest.approx(float(problem.noise * problem._start_gap * again.noise(0)))
         )
     scale = max(abs(t) for t in losses)
     assert differences["crn"] == pytest.approx(differences["clean"], abs=1e-14 * scale, rel=1e-9)
@@ -938,3 +939,35 @@ def test_seeds_out_of_range_are_one_line_and_code_2(tmp_path, monkeypatch):
     for seeds in ("4294967296-4294967296", "-1"):
         result = zobench("run", "-t", "softmax_l2", "-O", "mezo", "--seeds", seeds)
         assert result.exit_code == 2 and len(result.stderr.strip().splitlines()) == 1, seeds
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["exp[tau=2000]", "sinh[reg=centred,mu=1e300]", "softmax_l2[init=near,delta=1e-300]", "kernel_ls[ridge=1e300]"],
+)
+def test_knobs_that_leave_nothing_finite_to_measure_are_one_line(spec):
+    result = CliRunner().invoke(main, ["run", "-t", spec, "-O", "mezo", "--budget", "steps=5", "-o", "unused", "-q"])
+    assert result.exit_code == 2 and "take" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_the_two_point_rate_allows_for_evaluation_noise():
+    """Noise of one percent at the quiet rate would carry a run away from the optimum."""
+    quiet, noisy = (build("softmax_l2", noise=sigma) for sigma in (0.0, 1e-2))
+    assert noisy.rates["two-point"] < 0.3 * quiet.rates["two-point"]
+    assert noisy.rates["gradient"] == quiet.rates["gradient"]  # an additive constant has no gradient
+    assert build("softmax_l2", noise=1e-2, crn=True).rates == quiet.rates
+    ends = []
+    for seed in range(4):
+        problem = build("softmax_l2", seed=seed, noise=1e-2)
+        opt = MeZO(problem.model, lr=problem.rates["two-point"], seed=seed)
+        for step in range(2000):
+            batch = problem.batch(step)
+            opt.step(lambda: problem.loss(batch))  # noqa: B023
+        ends.append(problem.evaluate("test")["relative_gap"])
+    assert sorted(ends)[2] < 0.5, ends
+
+
+def test_a_sparse_quadratic_has_no_negative_gap():
+    problem = build("quadratic", sparse=True)
+    for x in (problem.oracle.flat(problem.optimum), *torch.randn(20, 16, dtype=torch.float64) * 1e-8):
+        assert problem.scores(problem.oracle.named(x + problem.oracle.flat(problem.optimum)))["relative_gap"] >= 0

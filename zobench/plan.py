@@ -162,7 +162,7 @@ def _cells(
         dtype=dtype,
         seed=0,
         data_seed=request.data_seed,
-        budget=Budget.parse(request.budget or info.get("budget", "small")),
+        budget=Budget.parse(request.budget or _budget(info, task_options)),
         batch_size=batch,
         schedule=_choice("schedule", request.schedule, ("constant", "linear")),
         evaluations=request.evaluations,
@@ -205,6 +205,11 @@ def _check_model(request: Request, task: Entry) -> None:
         raise UsageError(f"task {task.name} brings its own model; leave -m out")
     elif adapter(request.adapter) != "none":
         raise UsageError(f"task {task.name} has no language model to adapt; leave --adapter out")
+
+
+def _budget(info: Mapping[str, Any], task_options: Mapping[str, Any]) -> str:
+    """The task's, which may grow with its scale."""
+    return info.get("scale_budgets", {}).get(task_options.get("scale")) or info.get("budget", "small")
 
 
 def _check_pair(request: Request, task: Entry, optimizer: Entry) -> None:

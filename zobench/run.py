@@ -325,8 +325,8 @@ class Run:
         try:
             with _signals(self.stop):
                 body()
-        except ZobenchError:
-            raise
+        except ZobenchError as error:
+            raise type(error)(f"{self.row.task_label} with {self.row.optimizer}: {error}") from error
         except (Timeout, Interrupted) as stopped:  # before the first step
             self._end(stopped.status, str(stopped))
         except Diverged as error:
@@ -463,6 +463,8 @@ class Run:
             try:
                 self._step(progress)
             except Finished:
+                assert self.counter is not None
+                self.counter.forwards, self.counter.backwards = self.optimizer.counts()  # its last look, too
                 if self.steps > self._evaluated_step():
                     self._evaluate()
                 return

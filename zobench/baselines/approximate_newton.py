@@ -48,7 +48,7 @@ def solve(
     objective, oracle = problem.exact, problem.oracle
     if not serves(objective):
         raise UsageError(
-            "approximate_newton: the Hessian is not A^T D A; it serves softmax_l2, softmax_ce, exp, cosh, sinh and logistic"
+            "approximate-newton: the Hessian is not A^T D A; it serves softmax_l2, softmax_ce, exp, cosh, sinh and logistic"
         )
     assert isinstance(objective, Composite)
     generator = np.random.RandomState(seed)

@@ -33,7 +33,7 @@ def solve(problem: Regression, x: Tensor, *, seed: int = 0, damped: bool = True)
     """
     del seed
     oracle = problem.oracle
-    require_squares("gauss_newton", problem, x)
+    require_squares("gauss-newton", problem, x)
 
     def direction(x: Tensor, gradient: Tensor) -> Tensor:
         del gradient

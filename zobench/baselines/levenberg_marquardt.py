@@ -36,7 +36,7 @@ def solve(problem: Regression, x: Tensor, *, seed: int = 0, damping: float = 1e-
     Cost: a Jacobian, a residual, an SVD (m D^2), and a value a trial.
     """
     del seed
-    require_squares("levenberg_marquardt", problem, x)
+    require_squares("levenberg-marquardt", problem, x)
     return _iterate(problem.oracle, x, damping)
 
 

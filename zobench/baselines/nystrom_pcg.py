@@ -36,10 +36,10 @@ def solve(problem: Regression, x: Tensor, *, seed: int = 0, rank: int = 0) -> It
     """
     objective, oracle = problem.exact, problem.oracle
     if not isinstance(objective, (KernelLS, KernelEnergy)):
-        raise UsageError("nystrom_pcg: there is no kernel matrix; it serves kernel_ls and kernel_energy")
+        raise UsageError("nystrom-pcg: there is no kernel matrix; it serves kernel_ls and kernel_energy")
     n = oracle.dimension
     if rank > n:
-        raise UsageError(f"nystrom_pcg: rank={rank} is above the kernel's {n} rows; take at most {n}, or 0")
+        raise UsageError(f"nystrom-pcg: rank={rank} is above the kernel's {n} rows; take at most {n}, or 0")
     rank = rank or int(np.ceil(n**0.5))
     k = objective.k
     generator = np.random.RandomState(seed)

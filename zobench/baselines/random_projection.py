@@ -35,7 +35,7 @@ def solve(
     lr: float = 0.01,
 ) -> Projected:
     """See `_low_rank.Projected`. Cost: a minibatch's gradient a step, an SVD every `refresh` steps."""
-    require_matrices("random_projection", problem)
+    require_matrices("random-projection", problem)
     return Projected(problem, x, choose, rank=rank, refresh=refresh, inner=inner, lr=lr, seed=seed)
 
 

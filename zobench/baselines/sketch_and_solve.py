@@ -37,7 +37,7 @@ def solve(
     gaussian: S entries N(0, 1/m). leverage: rows drawn with probability p_i = l_i / d, weighted by 1 / sqrt(m p_i), l the
     leverage scores of A. Cost: a residual; m n d for the gaussian sketch, n d^2 for the scores; m d^2.
     """
-    return _solve(problem.oracle, require_linear("sketch_and_solve", problem), x, seed, kind, oversampling)
+    return _solve(problem.oracle, require_linear("sketch-and-solve", problem), x, seed, kind, oversampling)
 
 
 def _solve(oracle: Oracle, objective: Linear, x: Tensor, seed: int, kind: str, oversampling: float) -> Iterator[Tensor]:

@@ -43,7 +43,7 @@ def solve(
     """
     if not isinstance(problem.exact, (Linear, Power)):
         raise UsageError(
-            "sketch_precondition: there is no matrix A to sketch; it serves linear, ridge, multiple, power_even and power_odd"
+            "sketch-precondition: there is no matrix A to sketch; it serves linear, ridge, multiple, power_even and power_odd"
         )
     generator = np.random.RandomState(seed)
     if isinstance(problem.exact, Linear):

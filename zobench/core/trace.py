@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from array import array
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,7 @@ class Trace:
             "trace_header": json.dumps(self.header, sort_keys=True),
             "trace_values": list(self.values),
             "trace_counts": list(self.counts),
-            "trace_events": json.dumps(self.events),
+            "trace_events": json.dumps(_plain(self.events), allow_nan=False),
         }
 
     @classmethod
@@ -47,6 +48,15 @@ class Trace:
         if parsed.get("format") != FORMAT:
             raise ValueError(f"trace format {parsed.get('format')!r}: this version reads {FORMAT}")
         return cls(parsed, array("d", values), array("i", counts), json.loads(events))
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no inf and nan: they become texts, which float() reads back."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def parameter_list(named: Iterable[tuple[str, Tensor]]) -> list[list[Any]]:

@@ -312,7 +312,7 @@ def _replay_event(optimizer: ZerothOrder, event: list[Any]) -> None:
     if event[1] == "group":
         optimizer.param_groups[event[2]][event[3]] = event[4]
     else:
-        optimizer.observe(event[2])
+        optimizer.observe({name: float(value) for name, value in event[2].items()})  # inf and nan are texts
 
 
 def _no_forward(**_: Any) -> float:

@@ -56,6 +56,7 @@ class Pool:
         self.threads = max(1, cores() // size)
         self.context = mp.get_context("spawn")
         self.stopping = False
+        self.mistake: ZobenchError | None = None
         self.workers = [self._start() for _ in range(size)]
 
     def _start(self) -> Worker:
@@ -72,21 +73,24 @@ class Pool:
 
     def run(self, groups: Sequence[list[Job]]) -> Iterator[Answer]:
         waiting, number = deque(groups), 1
-        asked = self._listen()
+        before = self._listen()
         try:
             while True:
                 for worker in self.workers:
-                    if worker.group is None and waiting and not self.stopping:
+                    if worker.group is None and waiting and not self.stopping and self.mistake is None:
                         worker.group, worker.done = waiting.popleft(), 0
                         self._hand_over(worker, number)
                         number += len(worker.group)
                 busy = [worker for worker in self.workers if worker.group is not None]
                 if not busy:
+                    if self.mistake is not None:
+                        raise self.mistake  # when what was being computed beside it is done
                     return
                 for ready in wait([w.pipe for w in busy], timeout=1.0):
-                    yield from self._read(next(w for w in busy if w.pipe is ready))
+                    yield from self._read(next(w for w in busy if w.pipe is ready), bool(waiting))
         finally:
-            signal.signal(signal.SIGINT, asked)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _hand_over(self, worker: Worker, number: int) -> None:
         with contextlib.suppress(OSError):  # it has died since: its end of the pipe will say so when it is read
@@ -99,13 +103,13 @@ class Pool:
                 if worker.group is not None and worker.process.is_alive():
                     worker.process.terminate()  # SIGTERM: the run stops after its step; a second one stops it at once
 
-        return signal.signal(signal.SIGINT, ask)
+        return {n: signal.signal(n, ask) for n in (signal.SIGINT, signal.SIGTERM)}
 
-    def _read(self, worker: Worker) -> Iterator[Answer]:
+    def _read(self, worker: Worker, more: bool) -> Iterator[Answer]:
         try:
             kind, *content = worker.pipe.recv()
         except (EOFError, OSError):
-            yield from self._bury(worker)
+            yield from self._bury(worker, more)
             return
         if kind == "row":
             worker.done += 1
@@ -115,11 +119,11 @@ class Pool:
         elif kind == "idle":
             worker.group = None
         elif kind == "mistake":
-            raise content[0]
+            self.mistake = self.mistake or content[0]
         else:
             getattr(self.reporter, kind)(*content)
 
-    def _bury(self, worker: Worker) -> Iterator[Answer]:
+    def _bury(self, worker: Worker, more: bool) -> Iterator[Answer]:
         """A worker has died: its unfinished cells are rows that say so, and another takes its place."""
         worker.process.join()
         group, code = worker.group or [], worker.process.exitcode
@@ -132,7 +136,10 @@ class Pool:
             row, path = failed(job, self.place, "interrupted" if self.stopping else "error", why)
             self.reporter.end(row, path, False)
             yield row, False
-        self.workers[self.workers.index(worker)] = self._start()
+        if more and not self.stopping:
+            self.workers[self.workers.index(worker)] = self._start()
+        else:
+            self.workers.remove(worker)
 
     def close(self) -> None:
         for worker in self.workers:
@@ -149,23 +156,32 @@ class _Relay(Reporter):
     """Sends what a run reports to the parent, updates not too often."""
 
     def __init__(self, pipe: Connection):
-        self.pipe, self.last = pipe, 0.0
+        self.pipe, self.last, self.orphan = pipe, 0.0, False
+
+    def send(self, *message: Any) -> None:
+        """To the parent; where it is gone, the run is asked to stop, once, and ends as interrupted."""
+        try:
+            self.pipe.send(message)
+        except OSError:
+            if not self.orphan:
+                self.orphan = True
+                signal.raise_signal(signal.SIGTERM)
 
     def begin(self, state: State) -> None:
-        self.pipe.send(("begin", state))
+        self.send("begin", state)
 
     def update(self, state: State) -> None:
         import time
 
         if time.monotonic() - self.last > EVERY:
             self.last = time.monotonic()
-            self.pipe.send(("update", state))
+            self.send("update", state)
 
     def note(self, text: str) -> None:
-        self.pipe.send(("note", text))
+        self.send("note", text)
 
     def end(self, row: RunRecord, path: Any, reused: bool) -> None:
-        self.pipe.send(("row", row, path, reused))
+        self.send("row", row, path, reused)
 
 
 def _work(pipe: Connection, place: Place, total: int) -> None:
@@ -183,5 +199,5 @@ def _work(pipe: Connection, place: Place, total: int) -> None:
             except ZobenchError as error:
                 pipe.send(("mistake", error))
             pipe.send(("idle",))
-        except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        except (EOFError, OSError, KeyboardInterrupt):
             return

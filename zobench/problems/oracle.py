@@ -6,6 +6,7 @@ vector is the row-major concatenation of the parameters in their order.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -134,7 +135,10 @@ def curvature(oracle: Oracle, x: Tensor) -> tuple[float, float]:
     with torch.no_grad():
         top, trace = oracle.objective.curvature(oracle.named(x))
     if oracle.dimension <= DENSE and (top is None or trace is None):
-        values = torch.linalg.eigvalsh(oracle.hessian(x))
+        hessian = oracle.hessian(x)
+        if not hessian.isfinite().all():
+            return math.inf, math.inf
+        values = torch.linalg.eigvalsh(hessian)
         return float(values[-1]), float(values.sum())
     return _lanczos(oracle, x) if top is None else top, _hutchinson(oracle, x) if trace is None else trace
 

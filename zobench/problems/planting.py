@@ -124,7 +124,8 @@ def add_label_noise(instance: Instance, size: float, rs: np.random.RandomState, 
     e = e * (size * (b - b.mean()).norm() / e.norm())
     objective.b = (b + e).reshape(objective.b.shape)
     instance.f_star = 0.5 * objective.weight * float(e @ e)
-    if torch.linalg.eigvalsh(oracle.hessian(best))[0] < -1e-12:
+    curvatures = torch.linalg.eigvalsh(oracle.hessian(best))
+    if curvatures[0] < -1e-12 * curvatures[-1]:
         raise UsageError(f"label_noise={size:g}: the planted point is no minimum any more; take less noise")
 
 

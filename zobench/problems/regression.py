@@ -6,7 +6,8 @@ Scores are taken at the iterate, never at probes, whose mean has a floor of its 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,8 @@ PRECISIONS = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-CALLS = 64  # evaluation noise drawn ahead for a batch
+CALLS = 64  # evaluation noise drawn at once for a step
+PROBE = 1e-3  # radius of the probes for which the published rates allow where evaluations are noisy
 DRAWS = 16  # minibatches from which the gradient's noise is estimated
 LAST = 2**32 - 1  # the step whose minibatches these are
 NOISE_FLOOR = 0.25  # of the starting gap: where minibatch noise may keep a method that runs at a published rate
@@ -36,7 +38,7 @@ class Batch(NamedTuple):
     """One step's view of the problem: rows of a finite sum, noise of its evaluations, and how many there have been."""
 
     rows: Tensor | None  # (B, ...) what the objective drew, or (S, B, ...) for many runs; None is the whole sum
-    noise: Tensor | None  # (CALLS,) float64, or (S, CALLS); None without evaluation noise
+    noise: Callable[[int], Tensor] | None  # () or (S,) float64 of an evaluation by its number; None without noise
     calls: list[int]
 
 
@@ -120,8 +122,8 @@ class Regression:
     def batch(self, step: int) -> Batch:
         """The rows and the noise of this step, a pure function of step and seed."""
         rows = self._draw_rows([self.setting.seed], step)
-        noise = self._draw_noise([self.setting.seed], step)
-        return Batch(None if rows is None else rows[0], None if noise is None else noise[0], [0])
+        noise = self._noise_of([self.setting.seed], step)
+        return Batch(None if rows is None else rows[0], None if noise is None else lambda call: noise(call)[0], [0])
 
     def loss(self, batch: Batch) -> Tensor:
         """() in the problem's precision (float32 for a half-precision oracle). One forward of the model."""
@@ -130,7 +132,7 @@ class Regression:
 
     def batches(self, step: int, seeds: Sequence[int]) -> Batch:
         """The batches of many runs, stacked, for `values`."""
-        return Batch(self._draw_rows(seeds, step), self._draw_noise(seeds, step), [0])
+        return Batch(self._draw_rows(seeds, step), self._noise_of(seeds, step), [0])
 
     def values(self, stack: Mapping[str, Tensor], batch: Batch | None = None) -> Tensor:
         """(S,) losses at S stacked points {name: (S, *shape)} in one call: S forwards that no counter sees.
@@ -145,9 +147,7 @@ class Regression:
             return value
         call = 0 if self.crn else batch.calls[0]
         batch.calls[0] += 1
-        if call >= batch.noise.shape[-1]:
-            raise UsageError(f"evaluation noise: more than {CALLS} evaluations in one step")
-        return value + (self.noise * float(self._start_gap) * batch.noise[..., call]).to(value)
+        return value + (self.noise * float(self._start_gap) * batch.noise(call)).to(value)
 
     def _draw_rows(self, seeds: Sequence[int], step: int) -> Tensor | None:
         if not self.rows:
@@ -156,13 +156,21 @@ class Regression:
         rows = torch.from_numpy(np.stack(drawn)).to(self.setting.device)
         return rows.to(self.dtype) if rows.is_floating_point() else rows
 
-    def _draw_noise(self, seeds: Sequence[int], step: int) -> Tensor | None:
+    def _noise_of(self, seeds: Sequence[int], step: int) -> Callable[[int], Tensor] | None:
+        """Evaluation number -> (S,) standard normals of the runs, a function of seed, step and number alone."""
         if self.noise == 0.0:
             return None
-        drawn = torch.zeros(len(seeds), CALLS, dtype=torch.float64)
-        for row, seed in zip(drawn, seeds, strict=True):
-            perturb([row], [row], seeded("gaussian", step, seed, philox.NOISE))
-        return drawn.to(self.setting.device)
+        blocks: list[Tensor] = []
+
+        def noise(call: int) -> Tensor:
+            while call >= CALLS * len(blocks):
+                drawn = torch.zeros(len(seeds), CALLS, dtype=torch.float64)
+                for row, seed in zip(drawn, seeds, strict=True):
+                    perturb([row], [row], seeded("gaussian", step, seed, philox.NOISE), offset=[CALLS * len(blocks)])
+                blocks.append(drawn.to(self.setting.device))
+            return blocks[call // CALLS][:, call % CALLS]
+
+        return noise
 
     @torch.no_grad()
     def place(self, x: Tensor) -> float:
@@ -237,6 +245,11 @@ class Regression:
             self._start_gap = self._gap(start)
             self._start_distance = torch.ones(()) if self.optimum is None else self._distance(start)
         self._start_slope = self.oracle.gradient(self.oracle.flat(start)).norm()
+        if not (0 < float(self._start_gap) < math.inf and 0 < float(self._start_slope) < math.inf):
+            raise UsageError(
+                f"the start has a gap of {float(self._start_gap):g} and a slope of {float(self._start_slope):g}: scores "
+                "relative to them have no meaning; take other knobs (tau, delta, mu, noise)"
+            )
 
     def _rates(self, scale: str) -> dict[str, float]:
         # Rates need few digits, and at scale large float64 products would take most of the time
@@ -254,6 +267,14 @@ class Regression:
             sampling = Sampling(self.rows, rows, float(self._start_gap) if self.optimum is not None else None)
         rates = step_rates(oracle, points, sampling) | self.instance.rates
         self.full_rate = rates.pop("full")  # 1/l of the whole sum, for reference lines
+        if self.noise and not self.crn:
+            # a slope has variance v = (noise gap)^2 / (2 eps^2), which holds a two-point method at rate v D / 4
+            slowness = self.noise**2 * float(self._start_gap) * oracle.dimension / (8 * NOISE_FLOOR * PROBE**2)
+            rates["two-point"] = 1 / (slowness + 1 / rates["two-point"])
+        if not all(0 < rate < math.inf for rate in rates.values()):
+            raise UsageError(
+                "the problem is not finite at its start or its optimum; take smaller knobs (tau, kappa, mu)"
+            )
         return rates
 
     def save(self, directory: Path) -> None:

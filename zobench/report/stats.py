@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 LEVEL = 0.95
+FLOOR = 1e-32  # of values on a log scale: gaps are computed in float64, relative to their start
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,11 @@ class Interval:
 def mean_interval(values: Sequence[float], scale: str = "linear", level: float = LEVEL) -> Interval:
     """The t interval of the mean of finite values (at least one); on log10, shown back, for scale "log".
 
-    On a log scale a value of zero or less has no logarithm: the geometric mean is then 0 and there is no interval.
+    On a log scale values below FLOOR count as FLOOR: their digits are rounding, and zero has no logarithm.
     """
     x = np.asarray(values, dtype=float)
     if scale == "log":
-        if x.min() <= 0:
-            return Interval(0.0)
-        inner = mean_interval(np.log10(x).tolist(), level=level)
+        inner = mean_interval(np.log10(np.maximum(x, FLOOR)).tolist(), level=level)
         low, high = inner.low, inner.high
         return Interval(
             _power10(inner.mean), None if low is None else _power10(low), None if high is None else _power10(high)

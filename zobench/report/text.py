@@ -25,7 +25,7 @@ without warm-up and evaluation (comparable on equal hardware only), memory as a 
 on the same batch. A learning rate shown as `task` is the rate that the task publishes. Cost to 1e-3: forwards, a backward
 counted twice, at the first evaluation whose relative gap was 1e-3 or less (median; a run that never came there counts as
 infinite). Lines marked `ref` are references that know the structure of the problem or its derivatives: shown beside the
-optimizers, never ranked with them."""
+optimizers, never ranked with them. They work on the exact float64 loss, whatever noise, batch or precision the optimizers see."""
 
 
 def clean(text: object) -> str:

@@ -48,6 +48,16 @@ class Diagonal(Quadratic):
         return float(self.h.max()), float(self.h.sum())
 
 
+class Sparse(Quadratic):
+    """1/2 sum s_i (v_i^T x)^2 - <c, x>, v (d, r), s (r,): a sum of squares, never negative by rounding."""
+
+    v: Tensor
+    s: Tensor
+
+    def energy(self, x: Tensor) -> Tensor:
+        return 0.5 * (self.s * (x @ self.v).square()).sum(-1)
+
+
 def quadratic(knobs: Knobs, sparse: bool = False) -> Instance:
     """1/2 (x - x*)^T H (x - x*) up to a constant, H = V diag(spectrum) V^T, diagonal at scale large.
 
@@ -58,13 +68,17 @@ def quadratic(knobs: Knobs, sparse: bool = False) -> Instance:
     spectrum = draws.singular_values(max(1, d // 16) if sparse else d, knobs.kappa, knobs.spectrum)
     spectrum = np.pad(spectrum, (0, d - len(spectrum)))
     if knobs.scale == "large":
-        objective, h = Diagonal(), spectrum
+        objective, h, v = Diagonal(), spectrum, np.empty((d, 0))
     else:
         v = draws.orthogonal(rs.standard_normal((d, d)))
         objective, h = Dense(), (v * spectrum) @ v.T
     x = rs.standard_normal(d) / np.sqrt(d)
     c = h * x if h.ndim == 1 else h @ x
-    objective.data(h=h, c=c)
+    if sparse and h.ndim == 2:
+        objective, rank = Sparse(), max(1, d // 16)
+        objective.data(v=v[:, :rank], s=spectrum[:rank], c=c)
+    else:
+        objective.data(h=h, c=c)
     objective.begin(x=np.zeros(d))
     return finish(
         Instance(objective, named(x=x), -0.5 * float(x @ c), symmetry="gauge" if sparse else "none"), knobs, rs
@@ -178,7 +192,7 @@ def logistic(knobs: Knobs, lam: float = 1e-3) -> Instance:
     rs = draws.seeded("logistic", knobs.scale, knobs.instance)
     a = draws.design(rs, knobs.scale, n, d, knobs.kappa, knobs.spectrum)
     _, z = draws.planted(rs, a, knobs.tau)
-    y = np.where(rs.uniform(size=n) < 1.0 / (1.0 + np.exp(-z)), 1.0, -1.0)
+    y = np.where(rs.uniform(size=n) < 0.5 * (1.0 + np.tanh(z / 2)), 1.0, -1.0)
     x, f_star = _newton(a, y, lam)
     objective = Logistic()
     objective.lam, objective.finite_sum = lam, n
