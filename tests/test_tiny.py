@@ -2,6 +2,7 @@
 
 import re
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
@@ -207,3 +208,12 @@ def test_pretraining_twice_gives_the_same_bits(tmp_path):
         asked = [sys.executable, script, "--steps", "30", "--every", "1000", "--out", str(tmp_path / name)]
         subprocess.run(asked, check=True, capture_output=True, cwd=ROOT)
     assert directory_digest(tmp_path / "one") == directory_digest(tmp_path / "two")
+
+
+def test_loading_it_draws_no_bar(tmp_path):
+    command = [sys.executable, "-m", "zobench", "run", "-t", "toy-sentiment", "-O", "mezo,adam", "--budget", "steps=2"]
+    done = subprocess.run([*command, "-j", "2", "-o", str(tmp_path / "s")], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.count("\n") == 2
+    (run, *_) = (tmp_path / "s").glob("*.parquet")
+    again = subprocess.run([sys.executable, "-m", "zobench", "replay", str(run)], capture_output=True, text=True)
+    assert "Loading" not in again.stderr

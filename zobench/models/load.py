@@ -44,7 +44,9 @@ def load_causal_lm(
         check_directory(Path(name).expanduser())
         name = str(Path(name).expanduser())
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # its bar would tear ours, in every worker too
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
