@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import signal
 import sys
@@ -688,7 +689,9 @@ def _signals(stop: list[str]) -> Iterator[None]:
             raise KeyboardInterrupt
         stop.append(signal.Signals(number).name.replace("SIGINT", "Ctrl-C"))
 
-    heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]  # as nohup asks
+    # a worker leaves Ctrl-C to its parent; a shell's background job, whose Ctrl-C is ignored too, may still be sent one
+    worker = multiprocessing.parent_process() is not None
+    heard = (signal.SIGTERM,) if worker else (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield
