@@ -354,7 +354,7 @@ def test_a_mask_of_the_weights_is_restored_in_place():
     model, x = make(Nested, torch.float64)
     opt = MeZO(model, lr=0.0, seed=5, mode="inplace")
     before = [p.detach().clone() for p in model.parameters()]
-    masked = (0.5 * seeded("gaussian", 1, 5)).scaled(lambda w: (w.abs() < 0.2).to(w.dtype))
+    masked = (0.5 * seeded("gaussian", 1, 5)).scaled(lambda w, i, part: (w.abs() < 0.2).to(w.dtype))
     with torch.no_grad():
         opt.evaluator.value(opt.at(masked), lambda: model(x))
         opt.evaluator.flush()

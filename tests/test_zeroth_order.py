@@ -243,7 +243,7 @@ def test_directions_are_linear():
     assert torch.equal(numbers(z1.scaled([3.0, 1.0, 1.0, 1.0])), 3 * numbers(z1))
     halves = [torch.full_like(t, 0.5) for t in opt.tensors]
     assert torch.equal(numbers(z1.scaled(halves)), 0.5 * numbers(z1))
-    masked = numbers(z1.scaled(lambda w: (w > 0).to(w.dtype)))
+    masked = numbers(z1.scaled(lambda w, i, part: (w > 0).to(w.dtype)))
     assert torch.allclose(masked, numbers(z1) * (p > 0), rtol=0, atol=1e-12)
     assert not (z1 - z1) and z1 + dense(halves)
 

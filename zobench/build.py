@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from zobench import registry
+from zobench.core.info import cost, rate
 from zobench.core.zeroth_order import ZerothOrder
 from zobench.spec import EnvironmentUnmet, Job, Setting, UsageError
 
@@ -147,9 +149,12 @@ def make_optimizer(
     if entry.kind == "baseline":
         return make_reference(entry, job, problem), options, None
     if options.get("lr") == "task":
-        options["lr"], source = task_rate(problem.rates, entry, options), "task"
+        d = sum(p.numel() for _, p in trained(problem.model))
+        options["lr"], source = rate(entry.info, options, problem.rates, d), "task"
     elif options.get("lr") != entry.options.get("lr"):
         source = "given"
+    if options.get("total_steps") == 0:
+        options["total_steps"] = total_steps(job, entry.info)
     cls = registry.optimizer_class(entry)
     try:
         if issubclass(cls, ZerothOrder):
@@ -162,19 +167,14 @@ def make_optimizer(
     return optimizer, options, source
 
 
-def task_rate(rates: Mapping[str, float], entry: registry.Entry, options: Mapping[str, Any]) -> float:
-    """The task's rate for the optimizer's family; for the mean of n two-point directions the rate that they allow.
-
-    One direction may step 1/(l (r + 2)), n of them 1/(l (1 + (r + 1)/n)) (the second moment of the mean of n estimates), which
-    lies between the two-point rate t and the gradient's g: g / (1 + (g/t - 1)/n).
-    """
-    rate = float(rates[entry.info["family"]])
-    n = options.get(entry.info.get("directions", ""), 1)
-    if entry.info["family"] != "two-point" or n == 1 or "gradient" not in rates:
-        return rate
-    gradient = float(rates["gradient"])
-    mean = gradient / (1 + (gradient / rate - 1) / n)
-    return mean if options.get("average", True) else mean / n
+def total_steps(job: Job, info: Mapping[str, Any]) -> int:
+    """How many steps the budget allows, for a method whose schedule ends with it."""
+    if job.budget.kind == "steps":
+        return int(job.budget.amount)
+    if job.budget.kind == "time":
+        raise UsageError("its schedule ends with the run: give a budget in steps or forwards, or total_steps=N")
+    options = {key: value for key, value in job.optimizer_options.items() if key != "lr"}
+    return max(math.ceil(job.budget.amount / cost(info, options).equivalents), 1)
 
 
 def trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -117,6 +117,13 @@ def jobs(request: Request, names: Names) -> list[Job]:
     return planned
 
 
+def _rated(optimizer: Entry, families: Sequence[str]) -> bool:
+    """Whether a task that publishes the rates of these families publishes one for this optimizer."""
+    if "rate" in optimizer.info:
+        return {"gradient", "two-point", "adaptive"} <= set(families)
+    return optimizer.info.get("family") in families
+
+
 def _grid(text: str) -> list[tuple[str, dict[str, Any]]]:
     name, options = registry.parse(text)
     lists = [value if isinstance(value, list) else [value] for value in options.values()]
@@ -137,7 +144,7 @@ def _cells(
     info = task.info
     task_options = registry.resolve(task, task_given)
     options = registry.resolve(optimizer, given)
-    if "lr" in options and "lr" not in given and optimizer.info.get("family") in info.get("rates", ()):
+    if "lr" in options and "lr" not in given and _rated(optimizer, info.get("rates", ())):
         options["lr"] = "task"  # the task publishes the rate of this family; the run resolves it
     _check_model(request, task)
     dtype = _dtype(request, info, task_options)

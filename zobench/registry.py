@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from zobench.core.info import COMMON, COMMON_CHOICES, COMMON_LIMITS, within
 from zobench.spec import SPEC, UsageError
 
 PACKAGE = Path(__file__).resolve().parent
@@ -37,6 +38,7 @@ class Entry:
     doc: str = ""
     info: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # name -> literal default
+    common: Mapping[str, Any] = field(default_factory=dict)  # options of every zeroth-order optimizer, in a cell if changed
     exports: tuple[str, ...] = ()  # of an optimizer file: its __all__
 
     @property
@@ -108,21 +110,23 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 
 def resolve(entry: Entry, given: Mapping[str, Any]) -> dict[str, Any]:
     """All options of the entry, defaults filled in; unknown names, wrong types and forbidden values are UsageErrors."""
+    known = {**entry.options, **entry.common}
     for key in given:
-        if key not in entry.options:
-            known = ", ".join(entry.options) or "none"
+        if key not in known:
+            names = ", ".join(known) or "none"
             raise UsageError(
-                f"{entry.kind} {entry.name} has no option {key!r}{did_you_mean(key, entry.options)} (options: {known})"
+                f"{entry.kind} {entry.name} has no option {key!r}{did_you_mean(key, known)} (options: {names})"
             )
-    values = {key: _convert(entry, key, given.get(key, default), default) for key, default in entry.options.items()}
+    values = {key: _convert(entry, key, given.get(key, default), default) for key, default in known.items()}
     for key in given:
         _check(entry, key, values[key])
-    return values
+    return {key: value for key, value in values.items() if key in entry.options or value != entry.common[key]}
 
 
 def label(entry: Entry, options: Mapping[str, Any]) -> str:
     """`sst2[num_train=500]`: the name with the options that differ from their defaults."""
-    changed = [f"{k}={v}" for k, v in sorted(options.items()) if v != entry.options.get(k)]
+    defaults = {**entry.common, **entry.options}
+    changed = [f"{k}={v}" for k, v in sorted(options.items()) if v != defaults.get(k)]
     return entry.name + (f"[{','.join(changed)}]" if changed else "")
 
 
@@ -194,14 +198,13 @@ def _a(kind: type) -> str:
 
 
 def _check(entry: Entry, key: str, value: Any) -> None:
-    limit = entry.info.get("limits", {}).get(key)
-    if limit and isinstance(value, (int, float)):
-        bound = float(limit.lstrip("<>="))
-        holds = {">=": value >= bound, ">": value > bound, "<=": value <= bound, "<": value < bound}
+    shared = bool(entry.common) and key in COMMON
+    limit = {**(COMMON_LIMITS if shared else {}), **entry.info.get("limits", {})}.get(key)
+    if limit and isinstance(value, (int, float)) and not within(limit, value):
         operator = limit.rstrip("0123456789.e-+")
-        if not holds[operator] or value in (float("inf"), float("-inf")):
-            raise UsageError(f"{entry.kind} {entry.name}: {key} must be {operator} {bound:g}, not {value!r}")
-    choices = entry.info.get("choices", {}).get(key)
+        bound = float(limit[len(operator) :])
+        raise UsageError(f"{entry.kind} {entry.name}: {key} must be {operator} {bound:g}, not {value!r}")
+    choices = {**(COMMON_CHOICES if shared else {}), **entry.info.get("choices", {})}.get(key)
     if choices and value not in choices:
         raise UsageError(
             f"{entry.kind} {entry.name}: {key} must be one of {', '.join(map(str, choices))}, not {value!r}"
@@ -215,7 +218,7 @@ def _read(kind: str, path: Path, builtin: bool) -> Entry:
     except (SyntaxError, UnicodeDecodeError) as error:
         raise UsageError(f"{kind} file {path}: {error}") from None
     name = path.stem if kind == "task" else path.stem.replace("_", "-")
-    info, options = {}, None
+    info, options, common = {}, None, {}
     exported: list[str] = []
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -229,11 +232,13 @@ def _read(kind: str, path: Path, builtin: bool) -> Entry:
         if kind == "optimizer" and isinstance(node, ast.ClassDef) and node.name in exported[:1]:
             starts = [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"]
             options = _defaults(starts[0], path) if starts else {}
+            if starts and getattr(starts[0].args.kwarg, "arg", "") == "common":
+                common = {key: value for key, value in COMMON.items() if key not in options}
     if options is None:
         need = "a class named first in __all__" if kind == "optimizer" else f"a function {dict(BUILDERS)[kind]}(...)"
         raise UsageError(f"{kind} file {path.name} needs {need}; see CONTRIBUTING.md")
     doc = (ast.get_docstring(tree) or "").strip()
-    return Entry(kind, name if builtin else path.stem, path, builtin, doc, info, options, tuple(exported))
+    return Entry(kind, name if builtin else path.stem, path, builtin, doc, info, options, common, tuple(exported))
 
 
 def _defaults(function: ast.FunctionDef, path: Path) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class ManySeeds:
         self.stopped: dict[int, str] = {}  # runs whose update was not finite, and why: their weights rest
         self._batch = _Batched(self.stack, self.points)
         first = make(self._slices(0), self.seeds[0])
-        self.vector = type(first).elementwise
+        self.vector = type(first).elementwise and first.guide == "none"
         if self.vector:
             first.seed = self.seeds  # type: ignore[assignment]
             self.optimizers = [first]

@@ -21,7 +21,9 @@ from zobench.core import philox
 LAWS = tuple(philox.LAWS)  # a law's place in this list is its number in the kernels
 CHUNK = 1 << 20  # elements that the general path holds in scratch at a time
 
-Factor = Sequence[float] | Sequence[Tensor] | Callable[[Tensor], Tensor]
+# What a term may be multiplied by: a number per tensor, a tensor per tensor (elementwise), or a function of (elements of w,
+# number of the tensor, which of its elements they are) that gives as many numbers: a mask, say.
+Factor = Sequence[float] | Sequence[Tensor] | Callable[[Tensor, int, slice], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,24 @@ class Seeded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dense:
-    """A stored direction: one tensor per parameter."""
+    """A stored direction: one tensor per parameter; None where the term is confined to others."""
 
-    tensors: Sequence[Tensor]
+    tensors: Sequence[Tensor | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Factored:
+    """A direction of low rank: left (m, r) @ right (r, n) for each matrix of m * n elements; None for other tensors."""
+
+    left: Sequence[Tensor | None]
+    right: Sequence[Tensor | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Squared:
+    """The elementwise square of a direction: a term of a second moment that is never stored."""
+
+    direction: Direction
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +67,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    source: Seeded | Dense | Weights
+    source: Seeded | Dense | Factored | Squared | Weights
     coefficient: float | np.ndarray = 1.0  # an array (S,): one for each of many runs
     blocks: frozenset[int] | None = None  # the tensors it is confined to; None means all
     factors: tuple[Factor, ...] = ()
@@ -116,7 +133,7 @@ class Direction:
 
     @property
     def of_weights(self) -> bool:
-        """Whether it is another direction where the weights are others."""
+        """Whether it may be another direction where the weights are others."""
         return any(isinstance(t.source, Weights) or any(map(callable, t.factors)) for t in self.terms)
 
     @property
@@ -141,8 +158,23 @@ def seeded(law: str, draw: int, seed: int | tuple[int, ...], stream: int = philo
     return Direction((Term(Seeded(law, draw, seed, stream)),))
 
 
-def dense(tensors: Sequence[Tensor]) -> Direction:
-    return Direction((Term(Dense(tensors)),))
+def dense(tensors: Sequence[Tensor | None]) -> Direction:
+    """A stored direction; where a tensor is None it is zero."""
+    missing = any(t is None for t in tensors)
+    blocks = frozenset(i for i, t in enumerate(tensors) if t is not None) if missing else None
+    return Direction((Term(Dense(tensors), blocks=blocks),))
+
+
+def factored(left: Sequence[Tensor | None], right: Sequence[Tensor | None]) -> Direction:
+    """left[i] (m, r) @ right[i] (r, n) on every tensor i that has both, nothing on the others."""
+    pairs = zip(left, right, strict=True)
+    blocks = frozenset(i for i, (a, b) in enumerate(pairs) if a is not None and b is not None)
+    return Direction((Term(Factored(left, right), blocks=blocks),))
+
+
+def squared(direction: Direction) -> Direction:
+    """The elementwise square of a direction, as a direction."""
+    return Direction((Term(Squared(direction)),))
 
 
 def weights(anchor: Sequence[Tensor] | None = None) -> Direction:
@@ -335,53 +367,76 @@ def _combine_general(base: Tensor, out: Tensor, direction: Direction, coefs: lis
     for lo in range(0, source.numel(), CHUNK):
         hi = min(lo + CHUNK, source.numel())
         w = source[lo:hi].to(wide)
-        total: Tensor | None = None
-        for term, c in zip(direction.terms, coefs, strict=True):
-            if c == 0.0:
-                continue
-            value = _values(term, w, i, offset + lo, offset + hi)
-            for factor in term.elementwise():
-                value = value * _elements(factor, w, i, offset + lo, offset + hi)
-            value = value * c
-            total = value if total is None else total + value
-        assert total is not None  # a tensor without a term is not asked for
+        total = _total(direction, coefs, w, i, slice(offset + lo, offset + hi))
         target[lo:hi] = (w + total).to(base.dtype)
     if whole is not out:
         out.copy_(whole)
 
 
-def _elements(factor: Factor, w: Tensor, i: int, lo: int, hi: int) -> Tensor:
-    """Elements lo .. hi of an elementwise factor on tensor i, in the dtype of w."""
+def _total(direction: Direction, coefs: Sequence[float], w: Tensor, i: int, part: slice) -> Tensor:
+    """The numbers of elements `part` of tensor i, whose weights are w, in the dtype of w."""
+    total: Tensor | None = None
+    for term, c in zip(direction.terms, coefs, strict=True):
+        if c == 0.0:
+            continue
+        value = _values(term, w, i, part)
+        for factor in term.elementwise():
+            value = value * _elements(factor, w, i, part)
+        value = value * c
+        total = value if total is None else total + value
+    return torch.zeros_like(w) if total is None else total
+
+
+def _elements(factor: Factor, w: Tensor, i: int, part: slice) -> Tensor:
+    """An elementwise factor on these elements of tensor i, in the dtype of w."""
     if callable(factor):
-        return factor(w)
+        return factor(w, i, part).to(w.dtype)
     chosen = factor[i]
     assert isinstance(chosen, Tensor)
-    return chosen.reshape(-1)[lo:hi].to(w.dtype)
+    return chosen.reshape(-1)[part].to(w.dtype)
 
 
-def _values(term: Term, w: Tensor, i: int, lo: int, hi: int) -> Tensor:
-    """Elements lo .. hi of a term on tensor i, before its coefficient, in the dtype of w."""
+def _values(term: Term, w: Tensor, i: int, part: slice) -> Tensor:
+    """A term on these elements of tensor i, before its coefficient, in the dtype of w."""
     match term.source:
-        case Seeded() as s:
-            z = torch.zeros(hi - lo, dtype=torch.float32, device=w.device)
-            _combine([z], [z], [i], [lo], [LAWS.index(s.law)], [s.draw], [s.seed], [s.stream], [1.0])
-            return z.to(w.dtype)
+        case Seeded():
+            return noise(term.source, w, i, part)
         case Dense(tensors):
-            return tensors[i].reshape(-1)[lo:hi].to(w.dtype)
+            stored = tensors[i]
+            assert stored is not None  # the term is confined to the tensors that it has
+            return stored.reshape(-1)[part].to(w.dtype)
+        case Factored(left, right):
+            a, b = left[i], right[i]
+            assert a is not None and b is not None
+            first, last = part.start // b.shape[1], -(-part.stop // b.shape[1])
+            rows = (a[first:last].to(w.dtype) @ b.to(w.dtype)).reshape(-1)
+            return rows[part.start - first * b.shape[1] :][: part.stop - part.start]
+        case Squared(inner):
+            value = _total(inner, [t.at(i) for t in inner.terms], w, i, part)
+            return value * value
         case Weights(anchor):
-            return w if anchor is None else w - anchor[i].reshape(-1)[lo:hi].to(w.dtype)
+            return w if anchor is None else w - anchor[i].reshape(-1)[part].to(w.dtype)
+
+
+def noise(source: Seeded, w: Tensor, i: int, part: slice) -> Tensor:
+    """Elements `part` of the seeded noise of tensor i, on the device and in the dtype of w."""
+    z = torch.zeros(part.stop - part.start, dtype=torch.float32, device=w.device)
+    _combine([z], [z], [i], [part.start], [LAWS.index(source.law)], [source.draw], [source.seed], [source.stream], [1.0])
+    return z.to(w.dtype)
 
 
 def materialise(direction: Direction, like: Tensor, i: int, out: Tensor | None = None) -> Tensor:
     """The direction on tensor i as numbers, shaped like the parameter, in the dtype in which it is computed."""
     wide = computing_dtype(like.dtype)
-    if direction.fused or not any(isinstance(t.source, Weights) or t.elementwise() for t in direction.terms):
-        z = torch.zeros(like.shape, dtype=wide, device=like.device) if out is None else out.zero_()
+    z = torch.zeros(like.shape, dtype=wide, device=like.device) if out is None else out.zero_()
+    if direction.fused:
         perturb([z], [z], direction, index=[i])
         return z
-    moved = like.detach().to(wide).clone()
-    perturb([moved], [moved], direction, index=[i])
-    return moved.sub_(like.detach().to(wide))
+    source, target, coefs = like.detach().reshape(-1), z.view(-1), [term.at(i) for term in direction.terms]
+    for lo in range(0, source.numel(), CHUNK):
+        part = slice(lo, min(lo + CHUNK, source.numel()))
+        target[part] = _total(direction, coefs, source[part].to(wide), i, part)
+    return z
 
 
 def warm_up() -> None:

@@ -26,8 +26,11 @@ class Probe:
 
     direction: Direction = Direction()
     base: Sequence[Tensor] | None = None  # one tensor per parameter; None is the current weights
-    batch: Any = None  # handed to the closure as `batch=`; None is the step's own
+    # Handed to the closure as `batch=`. None is the step's own minibatch; a number k > 0 the k-th further one of the step;
+    # "long" and "short" a minibatch of the longer and of the shorter rows.
+    batch: Any = None
     kind: str = "loss"  # loss -> float | jvp -> (loss, slope) | grad -> loss, gradients left in p.grad
+    blocks: frozenset[int] | None = None  # of a grad probe: the tensors that get a gradient; None means all
 
 
 class Evaluator:
@@ -63,7 +66,7 @@ class Evaluator:
         if probe.kind == "jvp":
             return self._jvp(probe, call)
         if probe.kind == "grad":
-            with self._copied(probe.direction, probe.base), torch.enable_grad():
+            with self._copied(probe.direction, probe.base), self._frozen_but(probe.blocks), torch.enable_grad():
                 return call()
         if probe.kind != "loss":
             raise ValueError(f"unknown probe kind {probe.kind!r}: loss, jvp or grad")
@@ -121,6 +124,18 @@ class Evaluator:
         finally:
             for p, w in zip(self.tensors, originals, strict=True):
                 p.data = w
+
+    @contextmanager
+    def _frozen_but(self, blocks: frozenset[int] | None) -> Iterator[None]:
+        """Inside, only these tensors ask for a gradient, so that activations are kept for their layers alone."""
+        frozen = [p for i, p in enumerate(self.tensors) if blocks is not None and i not in blocks]
+        for p in frozen:
+            p.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for p in frozen:
+                p.requires_grad_(True)
 
     def _inplace(self, probe: Probe, call: Callable[[], Any]) -> Any:
         self.move(probe.direction - self.offset)

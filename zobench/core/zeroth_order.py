@@ -15,18 +15,23 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from zobench.core import info as about
 from zobench.core import philox
-from zobench.core.perturb import Direction, materialise, weights
+from zobench.core.blocks import blocks
+from zobench.core.guides import guided
+from zobench.core.perturb import Direction, dense, materialise, seeded, weights
 from zobench.core.probes import Evaluator, Probe
 from zobench.core.sphere import CHOICES, drawn
 from zobench.core.trace import FORMAT, Trace, digest, parameter_list
 
+KEPT = ("seed", "law", "draws", "steps", "jvps", "memory")  # what a state_dict holds beside torch's own
 Params = nn.Module | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
 Values = float | tuple[float, float]
 Scale = float | Callable[[dict[str, Any]], float]  # of a write; a function of the parameter group
@@ -43,13 +48,19 @@ class ZerothOrder(torch.optim.Optimizer):
     probes run in mode `stream`; bare parameters are probed in place (float32) or in a copy.
     defaults: the per-group options; must contain `lr`.
     seed: names the run's directions, 0 <= seed < 2**32; default: torch's initial seed.
-    law: of the directions: gaussian, rademacher, or sphere (of radius sqrt(d), d = all trained elements; one more pass).
     mode: auto | stream | copy | inplace.
+    law: of the directions: gaussian, rademacher, or sphere (of radius sqrt(d), d = all trained elements; one more pass).
+    guide, candidates, alpha: none | gv | greedy (core/guides.py). weight_decay: skips 1-D tensors and embeddings.
+    options: of the method; each is checked against INFO and kept as the attribute of its name.
     """
 
     # Whether `update` does nothing with probe values but arithmetic (no branch, no comparison, no state in `each`), so that
-    # one generator can be driven with arrays, a value for each of many runs (core/many.py).
+    # one generator can be driven with arrays, a value for each of many runs (core/many.py). A guide compares.
     elementwise = False
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(
         self,
@@ -57,8 +68,13 @@ class ZerothOrder(torch.optim.Optimizer):
         defaults: dict[str, Any],
         *,
         seed: int | None = None,
-        law: str = "gaussian",
         mode: str = "auto",
+        law: str = "gaussian",
+        guide: str = "none",
+        candidates: int = 2,
+        alpha: float = 0.5,
+        weight_decay: float = 0.0,
+        **options: Any,
     ):
         model = params if isinstance(params, nn.Module) else None
         if model is not None:
@@ -66,11 +82,19 @@ class ZerothOrder(torch.optim.Optimizer):
         for name, value in defaults.items():
             if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a finite number >= 0, not {value}")
-        super().__init__(params, defaults)  # type: ignore[arg-type]
-        self.seed = int(torch.initial_seed() if seed is None else seed) & philox.MASK
-        self.law, self.draws, self.steps = law, 0, 0
+        common = dict(law=law, guide=guide, candidates=candidates, alpha=alpha)
+        about.check(self.info, defaults | dict(weight_decay=weight_decay) | common | options)
+        super().__init__(params, dict(weight_decay=weight_decay) | defaults)  # type: ignore[arg-type]
         if law not in CHOICES:
             raise ValueError(f"unknown law {law!r}: choose from {', '.join(CHOICES)}")
+        for name, value in (common | options).items():
+            setattr(self, name, value)
+        self.seed = int(torch.initial_seed() if seed is None else seed) & philox.MASK
+        self.options = tuple(options)
+        self.draws = self.steps = self.jvps = 0
+        # What the method remembers between steps beside the state of each tensor: numbers, texts, tensors, lists and dicts of
+        # them. Values are replaced, not changed in place, so that a step that fails leaves no mark.
+        self.memory: dict[str, Any] = {}
         self.trace: Trace | None = None
         self.last_probe, self.last_write = Direction(), (Direction(), [0.0])  # what the fidelity meter looks at
         self._groups_seen: list[dict[str, Any]] = []
@@ -88,26 +112,56 @@ class ZerothOrder(torch.optim.Optimizer):
         self.draws += 1
         return drawn(law or self.law, self.tensors, self.draws, self.seed, stream)
 
+    def propose(self) -> Direction:
+        """A direction of the method's own law, which a guide may choose among; `draw()` unless a subclass knows better."""
+        return self.draw()
+
+    def direction(self, **where: Any) -> Generator[Any, Any, Direction]:
+        """The direction of this step: `z = yield from self.direction()`. One proposal, or what the guide makes of several."""
+        if self.guide == "none":
+            return self.propose()
+        return (yield from guided(self, **where))
+
+    def numbers(self, i: int, shape: Sequence[int], draw: int, stream: int, law: str = "gaussian") -> Tensor:
+        """Seeded numbers that belong to tensor i, of any shape, in its dtype of computation: factors of a low-rank law."""
+        p = self.tensors[i]
+        like = torch.empty(tuple(shape), dtype=p.dtype, device=p.device)
+        return materialise(seeded(law, draw, self.seed, stream), like, i)
+
     def at(
         self,
-        direction: Direction,
+        direction: Direction = Direction(),
         base: Sequence[Tensor] | None = None,
         batch: Any = None,
         kind: str = "loss",
+        blocks: Iterable[int] | None = None,
     ) -> Probe:
-        """A probe at (base or the weights) + direction."""
-        return Probe(direction, base, batch, kind)
+        """A probe at (base or the weights) + direction. batch: see Probe. blocks: the tensors that get a gradient."""
+        return Probe(direction, base, batch, kind, None if blocks is None else frozenset(blocks))
 
     def apply(self, direction: Direction, scale: Scale = 1.0) -> None:
         """p += scale * direction in one write; `scale` may depend on the parameter group."""
         self.driver.apply(self, direction, scale)
 
+    def descend(self, estimate: Direction) -> None:
+        """p -= lr * (estimate + weight_decay p), the step of gradient descent, in one write."""
+        self.apply(estimate + self.decay(), lambda group: -group["lr"])
+
     def each(self, fn: Callable[..., None], *directions: Direction) -> None:
         """fn(p, *z, state, group) for each tensor in order, z in scratch: for updates that need the numbers themselves."""
         self.driver.flush(self)
+        if not all(math.isfinite(t.coefficient) for d in directions for t in d.terms):
+            raise Diverged(f"step {self.steps + 1}: the update is not finite")
         groups = [group for group in self.param_groups for _ in group["params"]]
         for i, (p, group) in enumerate(zip(self.tensors, groups, strict=True)):
             fn(p.data, *(materialise(d, p.data, i) for d in directions), self.state[p], group)
+
+    def gradient(self) -> Direction:
+        """What a probe of kind `grad` has left in p.grad, which is emptied: zero where there is none."""
+        found = [None if p.grad is None else p.grad.detach() for p in self.tensors]
+        for p in self.tensors:
+            p.grad = None
+        return dense(found)
 
     def decay(self) -> Direction:
         """weight_decay * w, except on one-dimensional tensors (biases, norms) and, where the model is known, embeddings."""
@@ -121,6 +175,26 @@ class ZerothOrder(torch.optim.Optimizer):
         if self.trace is not None:
             self.trace.events.append([self.steps, "observe", dict(metrics)])
 
+    # --- what it costs
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """INFO of the optimizer's file."""
+        return getattr(sys.modules[type(self).__module__], "INFO", {})
+
+    def _given(self) -> dict[str, Any]:
+        own = (*about.COMMON, *self.options)
+        return {name: getattr(self, name) for name in own if hasattr(self, name)} | dict(self.defaults)
+
+    def cost(self, step: int = 0) -> about.Cost:
+        """Forwards, backwards and jvps of step number `step`, from 0."""
+        return about.cost(self.info, self._given(), step, len(self.blocks()))
+
+    def state_bytes(self, shapes: Iterable[about.Shape] | None = None) -> int:
+        """Bytes kept between steps for tensors of these shapes (default: its own), after a full cycle of the method."""
+        own = (about.Shape(name, tuple(p.shape), p.element_size()) for name, p in self.named())
+        return about.state_bytes(self.info, self._given(), own if shapes is None else shapes)
+
     # --- the torch.optim side
 
     @property
@@ -133,6 +207,18 @@ class ZerothOrder(torch.optim.Optimizer):
         names = [n for g in self.param_groups for n in g.get("param_names", [None] * len(g["params"]))]
         return [(name or str(i), p) for i, (name, p) in enumerate(zip(names, self.tensors, strict=True))]
 
+    def blocks(self, level: str = "layer") -> list[list[int]]:
+        """The trained tensors by layer: lists of their numbers (core/blocks.py)."""
+        return blocks(self.named(), level)
+
+    def matrices(self) -> list[int]:
+        """The numbers of the tensors of two dimensions or more."""
+        return [i for i, p in enumerate(self.tensors) if p.dim() >= 2]
+
+    def vectors(self) -> list[int]:
+        """The numbers of the other tensors."""
+        return [i for i, p in enumerate(self.tensors) if p.dim() < 2]
+
     def attach(self, model: nn.Module, mode: str = "auto") -> None:
         """Tell the optimizer which module holds its parameters, so that probes can be evaluated as it runs."""
         self.evaluator.flush()
@@ -144,7 +230,7 @@ class ZerothOrder(torch.optim.Optimizer):
 
         Returns the loss that the method reports (nats). Raises Diverged, with the weights untouched, when it is not finite.
         """
-        draws, sent = self.draws, []
+        before, sent = (self.draws, self.jvps, dict(self.memory)), []
         self._record_groups()
         generator = self.update()
         try:
@@ -153,12 +239,13 @@ class ZerothOrder(torch.optim.Optimizer):
                 probes = [request] if isinstance(request, Probe) else list(request)
                 values = self.driver.values(self, probes, closure)
                 sent += values
+                self.jvps += sum(probe.kind == "jvp" for probe in probes)
                 self.last_probe = probes[0].direction
                 request = generator.send(values[0] if isinstance(request, Probe) else tuple(values))
         except StopIteration as stop:
             loss = stop.value
         except BaseException:
-            self.draws = draws  # the step did not happen
+            self.draws, self.jvps, self.memory = before  # the step did not happen
             self.evaluator.flush()
             raise
         self.evaluator.flush()
@@ -219,13 +306,14 @@ class ZerothOrder(torch.optim.Optimizer):
         self.driver, self.evaluator = Live(), Evaluator(self.tensors, model, mode)
 
     def state_dict(self) -> dict[str, Any]:
-        own = {"seed": self.seed, "law": self.law, "draws": self.draws, "steps": self.steps}
+        own = {name: getattr(self, name) for name in KEPT}
         return super().state_dict() | {"zeroth_order": own}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         own = state_dict["zeroth_order"]
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "zeroth_order"})
-        self.seed, self.law, self.draws, self.steps = own["seed"], own["law"], own["draws"], own["steps"]
+        for name in KEPT:
+            setattr(self, name, own[name])
 
 
 class Driver:

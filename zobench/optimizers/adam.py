@@ -2,6 +2,8 @@
 
 import torch
 
+from zobench.core.first_order import FirstOrder
+
 INFO = dict(
     title="Adam",
     year=2015,
@@ -10,12 +12,11 @@ INFO = dict(
     family="adaptive",
     forwards="1",
     backwards="1",
-    state="g+2",
+    state="2 * numel * itemsize + 4",
     replay="none",
     mode="train",
     grid=dict(lr=(1e-5, 5e-5, 8e-5)),
     limits=dict(lr=">=0", beta1=">=0", beta2=">=0", eps=">0", weight_decay=">=0"),
-    choices=dict(),
     aliases=(),
     notes="weight_decay is added to the gradient, as in torch; for decoupled decay use AdamW.",
 )
@@ -23,7 +24,7 @@ INFO = dict(
 __all__ = ["Adam"]
 
 
-class Adam(torch.optim.Adam):
+class Adam(FirstOrder, torch.optim.Adam):
     """theta -= lr * mhat / (sqrt(vhat) + eps), with bias-corrected moments."""
 
     def __init__(self, params, lr=1e-5, *, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):

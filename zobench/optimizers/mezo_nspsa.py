@@ -1,6 +1,6 @@
 """MeZO with the mean of n directions a step: n-SPSA (Malladi et al., 2023, arXiv 2305.17333, Algorithm 2)."""
 
-from zobench.core.perturb import Direction
+from zobench.core.estimators import mean, spsa
 from zobench.core.zeroth_order import ZerothOrder
 
 INFO = dict(
@@ -10,14 +10,12 @@ INFO = dict(
     order="zeroth",
     family="two-point",
     directions="n",
-    forwards="8",
-    backwards="0",
+    forwards="n * (2 + guided)",
     state="0",
     replay="exact",
     mode="eval",
     grid=dict(lr=(4e-6, 4e-7)),
-    limits=dict(lr=">=0", eps=">0", n=">=1", weight_decay=">=0"),
-    choices=dict(law=("gaussian", "rademacher", "sphere")),
+    limits=dict(lr=">=0", eps=">0", n=">=1"),
     aliases=("n-spsa", "zo-softmax"),
     notes="2n forwards, 8 by default; all directions see one minibatch, as in the released code, and one write applies them. "
     "The paper scales lr by n: the grid is MeZO's times 4; average=False does it for any n. n = 1 is mezo in equal bits.",
@@ -36,32 +34,12 @@ class MeZONSPSA(ZerothOrder):
 
     elementwise = True
 
-    def __init__(
-        self,
-        params,
-        lr=4e-6,
-        *,
-        eps=1e-3,
-        n=4,
-        average=True,
-        weight_decay=0.0,
-        law="gaussian",
-        seed=None,
-        mode="auto",
-    ):
-        super().__init__(params, dict(lr=lr, weight_decay=weight_decay), seed=seed, law=law, mode=mode)
-        if not eps > 0:
-            raise ValueError(f"eps must be > 0, not {eps}")
-        if not n >= 1:
-            raise ValueError(f"n must be >= 1, not {n}")
-        self.eps, self.n, self.average = eps, n, average
+    def __init__(self, params, lr=4e-6, *, eps=1e-3, n=4, average=True, weight_decay=0.0, law="gaussian", **common):
+        options = dict(eps=eps, n=n, average=average, law=law)
+        super().__init__(params, dict(lr=lr, weight_decay=weight_decay), **options, **common)
 
     def update(self):
-        z = [self.draw() for _ in range(self.n)]
-        values = yield [self.at(radius * zj) for zj in z for radius in (self.eps, -self.eps)]
-        estimate = Direction()
-        for zj, plus, minus in zip(z, values[::2], values[1::2], strict=True):
-            slope = (plus - minus) / (2 * self.eps)  # projected gradient, nats per unit of z
-            estimate += slope / (self.n if self.average else 1) * zj
-        self.apply(estimate + self.decay(), lambda group: -group["lr"])
-        return sum(values) / len(values)
+        z, slopes, loss = yield from spsa(self, self.n)
+        estimate = mean(z, slopes)
+        self.descend(estimate if self.average else self.n * estimate)
+        return loss

@@ -2,6 +2,8 @@
 
 import torch
 
+from zobench.core.first_order import FirstOrder
+
 INFO = dict(
     title="SGD",
     year=1951,
@@ -10,12 +12,11 @@ INFO = dict(
     family="gradient",
     forwards="1",
     backwards="1",
-    state="g",
+    state="0",
     replay="none",
     mode="train",
     grid=dict(lr=(1e-4, 5e-4, 1e-3, 5e-3, 1e-2)),
     limits=dict(lr=">=0", weight_decay=">=0"),
-    choices=dict(),
     aliases=(),
     notes="",
 )
@@ -23,7 +24,7 @@ INFO = dict(
 __all__ = ["SGD"]
 
 
-class SGD(torch.optim.SGD):
+class SGD(FirstOrder, torch.optim.SGD):
     """theta -= lr * (gradient + weight_decay theta), no momentum."""
 
     def __init__(self, params, lr=1e-3, *, weight_decay=0.0):

@@ -1,0 +1,153 @@
+"""What an optimizer's INFO says of itself: the cost of a step and the size of its state as formulas, and limits of options.
+
+No torch: `zobench list` shows both without importing an optimizer. A formula is an expression in the optimizer's options:
+
+    forwards="2 * n"                                 n is an option
+    forwards="2 if t % interval else 2 * anchor"     t: the number of the step, from 0; blocks: layers of the model
+    state="numel * wide"                             bytes for one tensor, summed over the trained tensors
+
+`guided` is the number of forwards that a guide of the direction takes (0 without one). In `state` there are, of each tensor,
+`numel`, `ndim`, `rows` and `cols` (as a matrix: the first dimension and the rest), `matrix` (1 if ndim >= 2), `name`, `itemsize`
+(bytes of an element) and `wide` (bytes of an element where numbers are kept for computing: 4, or 8 for float64).
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Options that every zeroth-order optimizer takes through `**common`; in a cell only where they are not these defaults.
+COMMON: dict[str, Any] = dict(weight_decay=0.0, law="gaussian", guide="none", candidates=2, alpha=0.5)
+COMMON_LIMITS = dict(weight_decay=">=0", candidates=">=2", alpha=">0")
+COMMON_CHOICES = dict(law=("gaussian", "rademacher", "sphere"), guide=("none", "gv", "greedy"))
+
+FUNCTIONS = {"min": min, "max": max, "ceil": math.ceil, "floor": math.floor, "sqrt": math.sqrt, "int": int, "abs": abs}
+NODES = (
+    ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Call, ast.Name, ast.Constant, ast.Load,
+    ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.Tuple,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one step asks of the model. A jvp is one call of the model that also carries a tangent."""
+
+    forwards: int
+    backwards: int = 0
+    jvps: int = 0
+
+    @property
+    def equivalents(self) -> int:
+        """In forwards: a backward, and the tangent of a jvp, cost two (of three matrix products, they make two)."""
+        return self.forwards + 2 * (self.backwards + self.jvps)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A trained tensor, as far as the size of an optimizer's state depends on it."""
+
+    name: str
+    dims: tuple[int, ...]
+    itemsize: int = 4
+
+
+def evaluate(formula: Any, names: Mapping[str, Any]) -> float:
+    """The value of an arithmetic expression; a ValueError names what it cannot be made of."""
+    if not isinstance(formula, str):
+        return formula
+    try:
+        tree = ast.parse(formula.strip(), mode="eval")
+    except SyntaxError:
+        raise ValueError(f"the formula {formula!r} is no expression") from None
+    for node in ast.walk(tree):
+        if not isinstance(node, NODES) or (isinstance(node, ast.Call) and getattr(node.func, "id", "") not in FUNCTIONS):
+            raise ValueError(f"the formula {formula!r} may only use numbers, options and {', '.join(FUNCTIONS)}")
+        if isinstance(node, ast.Name) and node.id not in names and node.id not in FUNCTIONS:
+            raise ValueError(f"the formula {formula!r} uses {node.id!r}; known are {', '.join(sorted(names))}")
+    return eval(compile(tree, "<formula>", "eval"), {"__builtins__": {}}, {**FUNCTIONS, **names})
+
+
+def cost(info: Mapping[str, Any], options: Mapping[str, Any], step: int = 0, blocks: int = 1) -> Cost:
+    """The cost of step number `step` (from 0). blocks: into how many layers the model falls (core/blocks.py)."""
+    options = COMMON | dict(options)
+    names = {**options, "t": step, "blocks": blocks, "guided": options["candidates"] if options["guide"] != "none" else 0}
+    return Cost(*(int(evaluate(info.get(key, "0"), names)) for key in ("forwards", "backwards", "jvps")))
+
+
+def state_bytes(info: Mapping[str, Any], options: Mapping[str, Any], shapes: Iterable[Shape]) -> int:
+    """Bytes that the optimizer keeps between steps once every part of its cycle has passed; gradients not included."""
+    return sum(int(evaluate(info.get("state", "0"), {**COMMON, **options, **_of(shape)})) for shape in shapes)
+
+
+def rate(info: Mapping[str, Any], options: Mapping[str, Any], rates: Mapping[str, float], d: int = 1) -> float:
+    """The step rate on a task that publishes rates by family: its family's, or by the formula `rate` of INFO.
+
+    The formula may use gradient, two_point, adaptive, the options, and d, the number of trained elements. For the mean of n
+    two-point directions (INFO names that option in `directions`): one direction may step 1/(l (r + 2)), n of them
+    1/(l (1 + (r + 1)/n)) (the second moment of the mean of n estimates), which lies between the two-point rate t and the
+    gradient's g: g / (1 + (g/t - 1)/n).
+    """
+    if "rate" in info:
+        known = {name.replace("-", "_"): float(value) for name, value in rates.items()}
+        return float(evaluate(info["rate"], {**COMMON, **options, **known, "d": d}))
+    found = float(rates[info["family"]])
+    n = options.get(info.get("directions", ""), 1)
+    if info["family"] != "two-point" or n == 1 or "gradient" not in rates:
+        return found
+    gradient = float(rates["gradient"])
+    mean = gradient / (1 + (gradient / found - 1) / n)
+    return mean if options.get("average", True) else mean / n
+
+
+def _of(shape: Shape) -> dict[str, Any]:
+    numel = math.prod(shape.dims)
+    rows = shape.dims[0] if shape.dims else 1
+    return dict(
+        name=shape.name,
+        numel=numel,
+        ndim=len(shape.dims),
+        rows=rows,
+        cols=numel // max(rows, 1),
+        matrix=int(len(shape.dims) >= 2),
+        itemsize=shape.itemsize,
+        wide=8 if shape.itemsize == 8 else 4,
+    )
+
+
+def opt_125m() -> list[Shape]:
+    """The trained tensors of OPT-125M in float32, the example for which `list` shows an optimizer's state."""
+    d = 768
+    block = [("self_attn." + p, n) for p in ("k_proj", "v_proj", "q_proj", "out_proj") for n in ((d, d), (d,))]
+    norm = [("layer_norm", (d,))] * 2
+    block += [*norm, ("fc1", (4 * d, d)), ("fc1", (4 * d,)), ("fc2", (d, 4 * d)), ("fc2", (d,)), *norm]
+    shapes = [("embed_tokens", (50272, d)), ("embed_positions", (2050, d)), *norm]
+    shapes += [(f"layers.{i}.{name}", dims) for i in range(12) for name, dims in block]
+    return [Shape(name, dims) for name, dims in shapes]
+
+
+def multiple(info: Mapping[str, Any], options: Mapping[str, Any]) -> float:
+    """Its state on OPT-125M in float32, in copies of the trained weights."""
+    shapes = opt_125m()
+    return state_bytes(info, options, shapes) / sum(math.prod(s.dims) * s.itemsize for s in shapes)
+
+
+def within(limit: str, value: float) -> bool:
+    """Whether a finite number keeps a limit such as ">=0"."""
+    operator = limit.rstrip("0123456789.e-+")
+    bound = float(limit[len(operator) :])
+    holds = {">=": value >= bound, ">": value > bound, "<=": value <= bound, "<": value < bound}
+    return holds[operator] and abs(value) != math.inf
+
+
+def check(info: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Raise a ValueError for the first option outside its limit or choices."""
+    limits, choices = COMMON_LIMITS | info.get("limits", {}), COMMON_CHOICES | info.get("choices", {})
+    for name, value in options.items():
+        if name in limits and isinstance(value, (int, float)) and not within(limits[name], value):
+            operator = limits[name].rstrip("0123456789.e-+")
+            raise ValueError(f"{name} must be {operator} {float(limits[name][len(operator):]):g}, not {value!r}")
+        if name in choices and value not in choices[name]:
+            raise ValueError(f"{name} must be one of {', '.join(map(str, choices[name]))}, not {value!r}")
