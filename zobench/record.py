@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from zobench.spec import EnvironmentUnmet, UsageError, canonical
 
-SCHEMA_VERSION = "1.1"  # major.minor: a minor version only adds nullable columns
+SCHEMA_VERSION = "1.2"  # major.minor: a minor version only adds nullable columns
 VERSION_KEY, ABOUT_KEY = b"zobench.schema", b"zobench.about"
 ABOUT = "One run of the zobench benchmark; every column is described in results/README.md of the project."
 STATUSES = ("ok", "diverged", "oom", "timeout", "error", "interrupted")
@@ -103,6 +103,7 @@ class RunRecord:
     num_dev: int | None = column("integer", "validation set", "rows")
     num_test: int | None = column("integer", "test set", "rows")
     mode: str | None = column("text", "of the model while training: eval | train (dropout on)")
+    diagnostics: str | None = column("json", "what the optimizer measured about itself: subspace overlap ...")
     facts: str | None = column("json", "what the task says of itself: precision, dimension, optimum, template ...")
     # metrics
     metric: str | None = column("text", "name of the metric that `value` is")
@@ -120,7 +121,14 @@ class RunRecord:
     # cost
     steps: int | None = column("integer", "optimizer steps done", "steps")
     forwards: int | None = column("integer", "forward passes of one batch while training", "batches")
-    backwards: int | None = column("integer", "backward passes of one batch while training", "batches")
+    backwards: int | None = column(
+        "integer",
+        "backward passes of one batch while training; a jvp's tangent costs as much and counts as one",
+        "batches",
+    )
+    jvps: int | None = column(
+        "integer", "how many of `backwards` were tangents of forward-mode differentiation", "batches"
+    )
     tokens: int | None = column("integer", "tokens through the model while training", "tokens")
     eval_forwards: int | None = column("integer", "forward passes of evaluation", "batches")
     step_seconds: float | None = column("number", "inside step, device synchronised, without warm-up", "s")

@@ -2,7 +2,8 @@
 
 A zeroth-order run is taken up from its trace: its steps are replayed without a forward pass, validations it already made
 at the same steps are read back, and what it cost counts: the result is that of one undisturbed run. A first-order run is
-taken up from its checkpoint; it keeps the validations of the shorter run, at that run's steps, and the best of them.
+taken up from its checkpoint, as is a hybrid; it keeps the validations of the shorter run, at that run's steps, and the best
+of them.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def take_up(job: Job, row: RunRecord, store: Path, optimizer: torch.optim.Optimi
     for found in sorted(usable, key=lambda r: -r["steps"]):
         path = Path(found["path"])
         old = record.read(path)
-        if isinstance(optimizer, ZerothOrder):
+        if isinstance(optimizer, ZerothOrder) and row.replay_class != "none":
             if old.start_digest == row.start_digest and old.trace_header and old.trace_counts:
                 assert old.trace_values is not None
                 assert old.trace_events is not None
@@ -107,13 +108,13 @@ def take_up(job: Job, row: RunRecord, store: Path, optimizer: torch.optim.Optimi
 def _usable(found: dict[str, Any], job: Job, row: RunRecord, optimizer: torch.optim.Optimizer) -> bool:
     if found["lineage"] != job.lineage or found["provenance"] != row.provenance or found["status"] not in STATUSES:
         return False
-    if not found["steps"] or (row.replay_class == "none" and row.order == "zeroth"):
+    if not found["steps"]:
         return False
-    adapts = isinstance(optimizer, ZerothOrder) and type(optimizer).observe is not ZerothOrder.observe
+    listens = getattr(type(optimizer), "observe", ZerothOrder.observe) is not ZerothOrder.observe
+    adapts = listens or job.optimizer_options.get("total_steps") == 0
     if (adapts or job.schedule != "constant") and found["cell"] != job.cell:
-        return (
-            False  # rates, or what the method observes, depend on the whole budget: with another one it is another run
-        )
+        # rates, a schedule, or what the method observes, depend on the whole budget: with another one it is another run
+        return False
     seconds = (found["step_seconds"] or 0.0) + (found["warmup_seconds"] or 0.0)
     return job.budget.spent(found["steps"], found["forwards"] or 0, found["backwards"] or 0, seconds) < 1.0
 

@@ -313,13 +313,16 @@ class Run:
         self.guard(self._body)
         self._account()
         path = record.write(self.row, self.place.store)
-        first_order = not isinstance(self.optimizer, (ZerothOrder, ReferenceLine))
-        if self.row.status in resume.STATUSES and first_order and self.steps and not self.torn:
+        if self.row.status in resume.STATUSES and self._untraced() and self.steps and not self.torn:
             self._checkpoint(path)
         if self.row.status == "ok" and self.save is not None:
             _save(self.problem, self.save)
             self.reporter.note(f"weights saved to {self.save}")
         return self.row, path
+
+    def _untraced(self) -> bool:
+        """Whether no trace rebuilds its weights: a larger budget then continues from a checkpoint."""
+        return self.row.replay_class == "none" and not isinstance(self.optimizer, ReferenceLine)
 
     def guard(self, body: Callable[[], None]) -> None:
         """Call it; what it raises becomes the row's status, but for a user's mistake."""
@@ -371,6 +374,7 @@ class Run:
         self.keeper = Keeper(self.weights, self.metric, row.better or "higher", self.info.get("select", "best"))
         if isinstance(self.optimizer, ZerothOrder):
             warm_up()
+        if isinstance(self.optimizer, ZerothOrder) and row.replay_class != "none":
             row.start_digest = self.optimizer.record().header["start"]
         else:
             row.start_digest = digest(self.weights)
@@ -395,7 +399,7 @@ class Run:
         old = self.prefix.row
         self.row.continued_from = self.prefix.path.name
         self.reporter.note(f"continuing {self.prefix.path.name} ({old.status}) from step {old.steps}")
-        self.counter.forwards, self.counter.backwards = old.forwards or 0, old.backwards or 0
+        self.counter.forwards, self.counter.backwards = old.forwards or 0, (old.backwards or 0) - (old.jvps or 0)
         self.counter.tokens, self.counter.eval_forwards = old.tokens or 0, old.eval_forwards or 0
         self.step_clock.seconds, self.warm_clock.seconds = old.step_seconds or 0.0, old.warmup_seconds or 0.0
         self.eval_clock.seconds = old.eval_seconds or 0.0
@@ -509,14 +513,19 @@ class Run:
             return _number(self.optimizer.step(closure))  # type: ignore[arg-type]
 
     def _closure(self, batch: Any) -> Callable[..., Tensor]:
-        """One closure for both worlds: torch calls it with gradients on, a zeroth-order step with gradients off."""
-        assert self.counter is not None
-        counter = self.counter
+        """One closure for both worlds: torch calls it with gradients on, a zeroth-order step with gradients off.
 
-        def closure(batch: Any = batch) -> Tensor:
+        A method may ask for further minibatches of the step by `batch=` (core/probes.py); each is read once.
+        """
+        assert self.counter is not None
+        counter, parts = self.counter, {None: batch}
+
+        def closure(batch: Any = None) -> Tensor:
             if torch.is_grad_enabled():
                 self.optimizer.zero_grad(set_to_none=True)
-            loss = self.problem.loss(batch)
+            if batch not in parts:
+                parts[batch] = self.problem.batch(self.steps, batch)
+            loss = self.problem.loss(parts[batch])
             if loss.requires_grad:
                 counter.watch(loss)
                 loss.backward()
@@ -538,7 +547,8 @@ class Run:
         assert self.counter is not None
         if self.prefix is not None and self._replaying():
             return self.prefix.spent(self.steps)
-        return self.counter.forwards, self.counter.backwards, self.step_clock.seconds + self.warm_clock.seconds
+        backwards = self.counter.backwards + getattr(self.optimizer, "jvps", 0)  # a tangent costs as much as a backward
+        return self.counter.forwards, backwards, self.step_clock.seconds + self.warm_clock.seconds
 
     def _progress(self) -> float:
         self.state.progress = min(self.job.budget.spent(self.steps, *self._spent()), 1.0)
@@ -560,7 +570,7 @@ class Run:
             with self.counter.evaluation(), self.eval_clock:
                 metrics = self.problem.evaluate("validation")
             self.model.train(self.row.mode == "train")
-        if isinstance(self.optimizer, ZerothOrder):
+        if hasattr(self.optimizer, "observe"):
             self.optimizer.observe(metrics)
         self._point(metrics)
         self.state.metrics = {self.metric: metrics[self.metric]}
@@ -622,7 +632,9 @@ class Run:
         row.steps, row.curve = self.steps, self.curve
         if self.info.get("curve") == "log":
             row.hitting = json_text(hitting_times(self.curve, self.metric))
+        row.jvps = getattr(self.optimizer, "jvps", 0)
         row.forwards, row.backwards, row.tokens = self.counter.forwards, self.counter.backwards, self.counter.tokens
+        row.backwards += row.jvps
         row.eval_forwards = self.counter.eval_forwards
         row.step_seconds, row.warmup_seconds = self.step_clock.seconds, self.warm_clock.seconds
         if self._replaying():  # stopped before it had caught up: it has paid for the steps it has
@@ -636,9 +648,12 @@ class Run:
         peaks = [p for p in (self.memory.peak, old.peak_bytes if old else None) if p is not None]
         row.peak_bytes = max(peaks, default=None)
         row.state_bytes = nbytes(state_tensors(self.optimizer))
-        if isinstance(self.optimizer, ZerothOrder):
-            row.probe_mode = self.optimizer.evaluator.mode
-            assert self.optimizer.trace is not None
+        if hasattr(self.optimizer, "diagnostics"):
+            row.diagnostics = json_text(self.optimizer.diagnostics())
+        if not isinstance(self.optimizer, ZerothOrder):
+            return
+        row.probe_mode = self.optimizer.evaluator.mode
+        if self.optimizer.trace is not None:
             for name, value in self.optimizer.trace.to_columns().items():
                 setattr(row, name, value)
 
