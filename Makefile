@@ -3,7 +3,7 @@
 # make lint    ruff, format, pyright
 # make bench   the engine against what it replaces; writes results/bench/ and the table of README.md
 # make tiny    pretrain zobench/models/tiny again and measure it: its weights and its card
-# make report  leaderboard.md and results/README.md from results/ alone, and docs/regressions.md
+# make report  leaderboard.md and results/README.md from results/ alone, and the pages of docs/
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -46,6 +46,7 @@ tiny: $(STAMP)
 report: $(STAMP)
 	$(BIN)/python -c "from zobench.record import schema_markdown; print(schema_markdown(), end='')" > results/README.md
 	$(BIN)/python scripts/document_regressions.py
+	$(BIN)/python scripts/document_optimizers.py
 	$(BIN)/zobench report results -o leaderboard.md
 
 venv: $(STAMP)

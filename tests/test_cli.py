@@ -29,7 +29,7 @@ def elsewhere(tmp_path, monkeypatch):
 RUN = ("run", "-t", "softmax_l2", "-O", "mezo")
 MISTAKES = [
     (("run", "-t", "sst3", "-O", "mezo"), 2, "did you mean sst2?"),
-    (("run", "-t", "softmax_l2", "-O", "mzo"), 2, "did you mean mezo?"),
+    (("run", "-t", "softmax_l2", "-O", "mzo"), 2, "did you mean mezo"),
     (("run", "-t", "softmax_l2", "-O", "mezo[lr=-1]"), 2, "lr must be >= 0"),
     (("run", "-t", "softmax_l2", "-O", "mezo[lr=nan]"), 2, "lr must be"),
     (("run", "-t", "softmax_l2", "-O", "mezo[lr=fast]"), 2, "must be a number"),

@@ -46,6 +46,22 @@ def test_the_optimizer_runs_descends_and_replays(folder):
         zobench("replay", row["name"], "--store", "store", "--evaluate")
 
 
+def test_the_optimizer_keeps_the_contract_and_takes_a_guide(folder):
+    found = json.loads(zobench("test", "./one_sided.py", "--no-board", "--json"))
+    assert found["ok"] and {"info", "softmax_ce", "replay", "resume"} <= {check["check"] for check in found["checks"]}
+    spec = "./one_sided.py[guide=greedy]"
+    zobench("run", "-t", "softmax_l2", "-O", f"mezo,{spec}", "--budget", "steps=50", "-o", "store")
+    ended = {r["name"]: r["status"] for r in json.loads(zobench("list", "runs", "-o", "store", "--json"))}
+    assert len(ended) == 2 and set(ended.values()) == {"ok"}
+
+
+def test_the_optimizer_is_short(folder):
+    """About twenty lines of code, without what it says of itself."""
+    source = EXAMPLES["one_sided.py"]
+    code = re.sub(r"INFO = dict\(.*?\n\)\n", "", source, flags=re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 20
+
+
 def test_the_task_runs(folder):
     arguments = [
         "-O",

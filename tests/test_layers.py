@@ -14,21 +14,25 @@ import pytest
 from imports import STDLIB, Import, Layer, imports_of
 
 ROOT = Path(__file__).parents[1]
-PLAIN = "zobench.spec zobench.registry zobench.plan"  # standard library only
+PLAIN = "zobench.spec zobench.registry zobench.plan zobench.foreign"  # standard library only
 RUN = "zobench.run zobench.lockstep zobench.build zobench.keeper zobench.resume zobench.checkpoint zobench.environment"
 MODELS = "torch transformers safetensors numpy zobench.spec zobench.models zobench.core"
 
 LAYERS = [
     Layer("zobench/spec.py"),
-    Layer("zobench/registry.py zobench/plan.py", top=PLAIN),
+    Layer("zobench/registry.py zobench/plan.py", top=f"{PLAIN} zobench.core.info"),
+    Layer("zobench/catalog.py", top=f"{PLAIN} zobench.core.info zobench.core.blocks"),
+    Layer("zobench/foreign.py", top=PLAIN, inside="zobench.core.first_order"),
     Layer("zobench/__init__.py", inside="zobench.run"),
     Layer("zobench/__main__.py", top="zobench.cli"),
-    Layer("zobench/cli.py", top=f"click zobench {PLAIN}", inside="*", never="torch zobench.optimizers"),
+    Layer("zobench/cli.py", top=f"click zobench zobench.catalog {PLAIN}", inside="*", never="torch zobench.optimizers"),
     Layer("zobench/core/kernels.py", top="torch numpy numba llvmlite zobench.core.philox zobench.core"),
     Layer("zobench/core/*triton*.py", top="torch triton zobench.core"),
     Layer("zobench/core/*.py", top="torch numpy zobench.core"),
     Layer("zobench/meters.py", top="torch", inside="pynvml"),
-    Layer("zobench/optimizers/*.py", top="torch zobench.core", inside="zobench.core galore_torch pytorch_optimizer"),
+    Layer(
+        "zobench/optimizers/*.py", top="torch numpy zobench.core", inside="zobench.core galore_torch pytorch_optimizer"
+    ),
     Layer("tasks/*.py", top="zobench.spec", inside="zobench.problems"),
     Layer("zobench/models/adapters.py", top=MODELS, inside="peft"),
     Layer("zobench/models/*.py", top=MODELS, inside="huggingface_hub"),
@@ -61,6 +65,11 @@ LAYERS = [
         "zobench/replay.py zobench/verify.py zobench/estimate.py",
         top=f"torch zobench.run zobench.build zobench.record zobench.core {PLAIN}",
         never="zobench.report",
+    ),
+    Layer(
+        "zobench/contract.py",
+        top=f"torch zobench.core zobench.meters {RUN} {PLAIN}",
+        never="zobench.report zobench.optimizers",
     ),
     Layer("zobench/progress.py", top="rich zobench.run zobench.record zobench.spec", inside="transformers"),
     Layer("zobench/doctor.py", top="*", never="zobench.optimizers zobench.report"),
@@ -212,7 +221,15 @@ def guard(arguments: list[str], statement: str = "") -> subprocess.CompletedProc
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["list"], ["list", "tasks", "--json"], ["list", "optimizers"], ["info", "mezo"], ["run", "--help"]],
+    [
+        ["--help"],
+        ["list"],
+        ["list", "tasks", "--json"],
+        ["list", "optimizers"],
+        ["info", "mezo"],
+        ["info", "lozo[rank=4]"],
+        ["run", "--help"],
+    ],
     ids=" ".join,
 )
 def test_listing_loads_nothing_heavy(arguments):

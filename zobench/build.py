@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from zobench import registry
-from zobench.core.info import cost, rate
+from zobench import foreign, registry
+from zobench.core.info import cost, evaluate, rate
 from zobench.core.zeroth_order import ZerothOrder
 from zobench.spec import EnvironmentUnmet, Job, Setting, UsageError
+
+TRIAL = 1000  # steps over which the cost of one is averaged, where a schedule ends with the budget
 
 
 class Names:
@@ -153,28 +156,37 @@ def make_optimizer(
         options["lr"], source = rate(entry.info, options, problem.rates, d), "task"
     elif options.get("lr") != entry.options.get("lr"):
         source = "given"
-    if options.get("total_steps") == 0:
-        options["total_steps"] = total_steps(job, entry.info)
+    if ends_with_run(entry, options):
+        options["total_steps"] = total_steps(job, entry.info, options)
+    if entry.foreign:
+        return foreign.make(entry, [p for _, p in trained(problem.model)], options), options, source
     cls = registry.optimizer_class(entry)
     try:
         if issubclass(cls, ZerothOrder):
             optimizer = cls(named or problem.model, **options, seed=job.seed if seed is None else seed)
         else:
-            named = [(n, p) for n, p in problem.model.named_parameters() if p.requires_grad]
-            optimizer = cls(named, **options)
+            given = {"seed": job.seed} if "seed" in inspect.signature(cls).parameters else {}
+            optimizer = cls(trained(problem.model), **options, **given)
     except (TypeError, ValueError) as error:
         raise UsageError(f"optimizer {entry.name}: {error}") from error
     return optimizer, options, source
 
 
-def total_steps(job: Job, info: Mapping[str, Any]) -> int:
+def ends_with_run(entry: registry.Entry, options: Mapping[str, Any]) -> bool:
+    """Whether it has a schedule that ends with the run: `total_steps` is 0, and the formula `ends` of INFO, if any, holds."""
+    known = {**entry.common, **entry.options, **options}
+    return known.get("total_steps") == 0 and bool(evaluate(entry.info.get("ends", "1"), known))
+
+
+def total_steps(job: Job, info: Mapping[str, Any], options: Mapping[str, Any]) -> int:
     """How many steps the budget allows, for a method whose schedule ends with it."""
     if job.budget.kind == "steps":
         return int(job.budget.amount)
     if job.budget.kind == "time":
         raise UsageError("its schedule ends with the run: give a budget in steps or forwards, or total_steps=N")
-    options = {key: value for key, value in job.optimizer_options.items() if key != "lr"}
-    return max(math.ceil(job.budget.amount / cost(info, options).equivalents), 1)
+    trial = {**options, "total_steps": TRIAL}  # the cost of a step may follow the schedule
+    mean = sum(cost(info, trial, t).equivalents for t in range(TRIAL)) / TRIAL
+    return max(math.ceil(job.budget.amount / mean), 1)
 
 
 def trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -12,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zobench import registry
+from zobench import catalog, registry
 
 if TYPE_CHECKING:
     from zobench.record import RunRecord
 
+FAMILIES = ("gradient", "two-point", "adaptive")
 LISTS = ("tasks", "optimizers", "baselines", "suites", "models", "runs")
+RIVALS = ("sgd", "adam", "mezo")  # beside which `zobench test` places an optimizer
+ARENA, ARENA_BUDGET = ("softmax_ce", "quadratic", "bigram"), "forwards=1000"
 FIRST = ("softmax_l2",), ("mezo",)  # what `zobench run` alone does
 NEXT = """\
 That was MeZO on a softmax regression: zobench run -t softmax_l2 -O mezo, stored and ready for `zobench report`. Next:
@@ -67,6 +72,31 @@ class Commands(click.Group):
                 f"zobench: internal error: {type(error).__name__}: {error} (ZOBENCH_DEBUG=1 shows where)", err=True
             )
             ctx.exit(1)
+
+
+class OneOf(click.Choice):
+    """A choice whose refusal names the nearest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value not in self.choices:
+            near = registry.did_you_mean(str(value), self.choices)
+            self.fail(f"{value!r} is not one of {', '.join(self.choices)}{near}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Amount(click.ParamType):
+    """A finite number of at least 0."""
+
+    name = "amount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 <= number < math.inf:
+            self.fail(f"{value!r} is no number of at least 0", param, ctx)
+        return number
 
 
 def many(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> list[str]:
@@ -326,25 +356,60 @@ def _one_line(row: RunRecord, found: bool) -> str:
 
 
 @main.command("list")
-@click.argument("what", type=click.Choice(LISTS), required=False)
+@click.argument("what", type=OneOf(LISTS), required=False)
 @click.argument("pattern", required=False)
 @click.option("-o", "--store", metavar="DIR", help="For runs: the store. Default: $ZOBENCH_STORE or ./zobench-runs.")
+@click.option(
+    "--order",
+    type=OneOf((*catalog.ORDERS, *catalog.ORDERS.values(), "forward", "hybrid")),
+    help="Optimizers of this order: zo is zeroth, fo is first.",
+)
+@click.option("--family", type=OneOf(FAMILIES), help="Optimizers of this family of step rates.")
+@click.option("--replay", type=OneOf(tuple(catalog.REPLAYS)), help="Optimizers whose trace rebuilds a run so.")
+@click.option("--max-state", type=Amount(), metavar="X", help="Optimizers that keep at most X copies of the weights.")
+@click.option("--max-forwards", type=Amount(), metavar="N", help="At most N forwards a step (a backward counts 2).")
+@click.option("--sort", type=OneOf(catalog.SORTS), default="name", show_default=True, help="Optimizers by this.")
 @json_option
-def list_(what: str | None, pattern: str | None, store: str | None, as_json: bool) -> None:
-    """List tasks, optimizers, baselines, suites, models or runs (default: tasks and optimizers)."""
+def list_(what: str | None, pattern: str | None, store: str | None, as_json: bool, **wanted: Any) -> None:
+    """List tasks, optimizers, baselines, suites, models or runs (default: tasks and optimizers).
+
+    PATTERN: a part of the name. Optimizers show what a step costs and what they keep between steps.
+    """
     chosen = [what] if what else ["tasks", "optimizers"]
-    found = {kind: [r for r in _listing(kind, store) if not pattern or pattern in r["name"]] for kind in chosen}
+    filters = [name for name in wanted if _given(name)]
+    if filters and what != "optimizers":
+        if what:
+            raise click.UsageError(f"--{filters[0].replace('_', '-')} is for `zobench list optimizers`")
+        what, chosen = "optimizers", ["optimizers"]
+    found = {kind: [r for r in _listing(kind, store, wanted) if _matches(pattern, r)] for kind in chosen}
     if as_json:
-        click.echo(json.dumps(found[what] if what else found, indent=2))
+        click.echo(json.dumps(found[what] if what else found, indent=2, default=list))
         return
     for kind, rows in found.items():
         if not what:
             click.echo(f"{kind}:")
-        _table(rows, False, indent="" if what else "  ")
+        indent = "" if what else "  "
+        shown = catalog.table(rows, _width(len(indent))) if kind == "optimizers" else rows
+        _table(shown, False, indent)
+        if kind == "optimizers" and rows:
+            click.echo(f"{indent}{len(rows)} of them. {catalog.LEGEND}", err=True)
 
 
-def _listing(kind: str, store: str | None) -> list[dict[str, Any]]:
-    if kind in ("tasks", "optimizers", "baselines"):
+def _matches(pattern: str | None, row: dict[str, Any]) -> bool:
+    return not pattern or any(pattern in name for name in (row["name"], *row.get("aliases", ())))
+
+
+def _width(used: int) -> int | None:
+    """Columns for a table on a terminal, or where COLUMNS says so; None where a pipe takes whole lines."""
+    if not os.environ.get("COLUMNS") and not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns - used
+
+
+def _listing(kind: str, store: str | None, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    if kind == "optimizers":
+        return catalog.optimizers(**wanted)
+    if kind in ("tasks", "baselines"):
         return [
             {"name": e.name, "about": e.doc.splitlines()[0] if e.doc else "", "aliases": list(e.aliases)}
             for e in registry.entries(kind.removesuffix("s")).values()
@@ -384,25 +449,33 @@ def _runs(store: str | None) -> list[dict[str, Any]]:
 @click.argument("name")
 @json_option
 def info(name: str, as_json: bool) -> None:
-    """Everything about one task, optimizer or baseline: source, options with defaults, cost, step rates, data."""
-    entry = _entry(name)
-    facts = {"kind": entry.kind, "name": entry.name, "about": entry.doc, "options": dict(entry.options), **entry.info}
+    """Everything about one task, optimizer or baseline: source, options with defaults, cost, step rates, data.
+
+    NAME may have options, for which cost and state are shown: 'lozo[rank=4]'. A .py file will do.
+    """
+    from zobench.spec import UsageError
+
+    entry, given = _entry(name), registry.parse(name)[1]
+    if any(isinstance(value, list) for value in given.values()):
+        raise UsageError(f"{name}: give each option one value")
+    if entry.kind == "optimizer":
+        if as_json:
+            click.echo(json.dumps(catalog.described(entry, given), indent=2, default=list))
+        else:
+            click.echo("\n".join(catalog.explain(entry, given)))
+        return
+    options = registry.resolve(entry, given)
+    facts = {"kind": entry.kind, "name": entry.name, "about": entry.doc, "options": options, **entry.info}
     if as_json:
         click.echo(json.dumps(facts, indent=2, default=list))
         return
     click.echo(f"{entry.kind} {entry.name}: {entry.doc}")
     click.echo("options:")
     meanings = _meanings(entry)
-    for key, value in entry.options.items():
+    for key, value in options.items():
         limit = entry.info.get("limits", {}).get(key) or entry.info.get("choices", {}).get(key, "")
         allowed = f"   ({limit if isinstance(limit, str) else ' | '.join(map(str, limit))})" if limit else ""
         click.echo(f"  {key} = {value}{allowed}" + (f"   {meanings[key]}" if key in meanings else ""))
-    if entry.kind == "optimizer" and "lr" in entry.options:
-        family = entry.info.get("family")
-        tasks = [t.name for t in registry.entries("task").values() if family in t.info.get("rates", ())]
-        click.echo(
-            f"  without lr: the task's rate for family {family!r} on {', '.join(tasks) or 'no task'}, else {entry.options['lr']}"
-        )
     for key, value in entry.info.items():
         if key not in ("limits", "choices", "title") and value not in ("", (), {}):
             click.echo(f"{key}: {_plain_text(value)}")
@@ -558,6 +631,89 @@ def replay(
             click.echo(f"measured again: {shown} (largest difference to the stored values {answer['difference']:.3g})")
     if evaluate and answer["difference"] > 1e-6:
         raise MismatchError(f"the metrics differ from the stored ones by {answer['difference']:.3g}")
+
+
+@main.command("test")
+@click.argument("target", metavar="FILE")
+@click.option("--board/--no-board", default=True, show_default=True, help="Place it on the tiny board, too.")
+@json_option
+def test_(target: str, board: bool, as_json: bool) -> None:
+    """Hold an optimizer to the contract, then place it beside sgd, adam and mezo on three small tasks.
+
+    FILE: ./mine.py, or the name of a registered one; with options, 'mezo[law=sphere]'. Under a minute. Exit code 3 where a
+    check is broken.
+    """
+    import signal
+
+    from zobench import contract
+    from zobench.spec import MismatchError
+
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job, which may still be sent one
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    subject = _subject(contract, target)
+    checks = []
+    for name, found in contract.run(subject):
+        about = (contract.CHECKS[name].__doc__ or "").splitlines()[0]
+        checks.append({"check": name, "ok": found is None, "about": about, "found": found})
+        if not as_json:
+            click.echo(f"{'ok    ' if found is None else 'BROKEN'}  {name:<12}  {found or about}")
+    broken = [check["check"] for check in checks if not check["ok"]]
+    left = len(contract.CHECKS) - len(checks)
+    placed = _place(subject, as_json) if board and not left else None
+    if as_json:
+        answer = {"optimizer": subject.text, "ok": not broken, "checks": checks, "not_run": left}
+        click.echo(json.dumps(answer | {"board": placed.to_json() if placed else None}, indent=2))
+    if broken:
+        rest = f"; the other {left} rest on it and were not run" if left else ""
+        raise MismatchError(
+            f"{target}: {len(broken)} of {len(contract.CHECKS)} checks broken: {', '.join(broken)}{rest}"
+        )
+    if not as_json:
+        click.echo(f"all {len(checks)} checks hold")
+
+
+def _subject(contract: Any, target: str) -> Any:
+    """What is to be tested; UsageError where it cannot be read or imported."""
+    from zobench.spec import UsageError
+
+    name, given = registry.parse(target)
+    entry = registry.find("optimizer", name)
+    if entry.kind != "optimizer":
+        raise UsageError(f"{name} is a reference line; the contract is for optimizers")
+    if entry.foreign:
+        raise UsageError(
+            f"{name} is another library's and runs as it is; the contract is for files of this project's form"
+        )
+    registry.resolve(entry, given)
+    registry.optimizer_class(entry)
+    return contract.Subject(entry, given=given)
+
+
+def _place(subject: Any, quiet: bool) -> Any:
+    """The board of the optimizer beside RIVALS on ARENA, from runs in a store that does not stay."""
+    import tempfile
+
+    from zobench import plan
+    from zobench.build import Names
+    from zobench.progress import Display
+    from zobench.report.tables import board as make_board
+    from zobench.report.terminal import show
+    from zobench.run import Place
+
+    rivals = [name for name in RIVALS if name != subject.text]
+    jobs = plan.jobs(plan.Request(ARENA, [subject.text, *rivals], seeds="2", budget=ARENA_BUDGET), Names())
+    with tempfile.TemporaryDirectory() as folder:
+        with Display(len(jobs), quiet=quiet) as display:
+            rows = [row for row, _ in _execute(jobs, Place(Path(folder), "cpu"), display, 1)]
+        if any(row.status == "interrupted" for row in rows):
+            raise KeyboardInterrupt
+        board = make_board([Path(folder)])
+    if not quiet:
+        from rich.console import Console
+
+        click.echo()
+        show(board, Console())
+    return board
 
 
 @main.command()

@@ -19,17 +19,36 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zobench import checkpoint, registry
-from zobench.core.info import Cost, rate
+from zobench import checkpoint, plan, registry
+from zobench.build import Names
+from zobench.core import quantise
+from zobench.core.info import Cost, cost, multiple, rate
 from zobench.core.many import ManySeeds, vectorised
 from zobench.core.trace import Trace
 from zobench.core.zeroth_order import Diverged, ZerothOrder, replay
 from zobench.meters import Counter, nbytes, state_tensors
+from zobench.run import Place, execute
 
-KEYS = frozenset("title year paper order family forwards state replay mode grid limits aliases notes".split())
+KEYS = {  # of INFO, as one may write them
+    "title": "title='Name of the method'",
+    "year": "year=2026",
+    "paper": "paper='2305.17333' (its arXiv number, or where it appeared)",
+    "order": "order='zeroth' (or first, forward, hybrid)",
+    "family": "family='two-point' (whose step rate it takes: gradient, two-point, adaptive)",
+    "forwards": "forwards='2' (calls of the loss in a step; a formula may use options)",
+    "state": "state='0' (bytes that it keeps for a tensor, for example 'numel * wide')",
+    "replay": "replay='exact' (what rebuilding from the trace gives: exact, local, none)",
+    "mode": "mode='eval' (train for first order)",
+    "grid": "grid=dict(lr=(1e-6, 1e-7))",
+    "limits": "limits=dict(lr='>=0')",
+    "aliases": "aliases=()",
+    "notes": "notes=''",
+}
 ORDERS = ("zeroth", "first", "forward", "hybrid")
+FAMILIES = ("gradient", "two-point", "adaptive")
 RATES = {"gradient": 0.3, "two-point": 0.015, "adaptive": 0.02}  # at which each family makes progress on the specimen
 STEPS = 400
+FORWARDS = 3000  # forward-equivalents in which softmax_ce must get somewhere
 
 
 class Broken(AssertionError):
@@ -104,6 +123,12 @@ class Subject:
         return issubclass(self.cls, ZerothOrder)
 
     @property
+    def text(self) -> str:
+        """What a user would type."""
+        name = self.entry.name if self.entry.builtin else str(self.entry.path)
+        return name + (f"[{','.join(f'{k}={v}' for k, v in self.given.items())}]" if self.given else "")
+
+    @property
     def brief(self) -> dict[str, Any]:
         return dict(self.entry.info.get("brief", {})) | self.given
 
@@ -113,12 +138,14 @@ class Subject:
     def make(self, params: Any, **options: Any) -> Any:
         """The optimizer on a module, or on anything torch.optim takes."""
         options = {"lr": self.rate()} | self.brief | options
-        if "total_steps" in self.entry.options:
+        if "total_steps" in {**self.entry.common, **self.entry.options}:
             options.setdefault("total_steps", STEPS)
         if self.zeroth:
             return self.cls(params, **({"seed": self.seed} | options))
         if isinstance(params, nn.Module):
             params = [(name, p) for name, p in params.named_parameters() if p.requires_grad]
+        if "seed" in inspect.signature(self.cls).parameters:
+            options = {"seed": self.seed} | options
         return self.cls(params, **options)
 
 
@@ -158,14 +185,27 @@ def train(subject: Subject, model: nn.Module, steps: int, **options: Any) -> tup
 def check_info(subject: Subject) -> None:
     """INFO is complete, and what it says is possible."""
     info, entry = subject.entry.info, subject.entry
-    demand(not KEYS - set(info), f"INFO lacks {', '.join(sorted(KEYS - set(info)))}")
+    lacks = [text for key, text in KEYS.items() if key not in info]
+    demand(not lacks, f"INFO lacks {'; '.join(lacks)}")
     demand(info["order"] in ORDERS, f"order must be one of {', '.join(ORDERS)}, not {info['order']!r}")
+    demand(info["family"] in FAMILIES, f"family must be one of {', '.join(FAMILIES)}, not {info['family']!r}")
     demand(info["replay"] in ("exact", "local", "none"), f"replay must be exact, local or none, not {info['replay']!r}")
     mode = "train" if info["order"] == "first" else "eval"
     demand(info["mode"] == mode, f"mode must be {mode!r} for an optimizer of order {info['order']}")
     demand(bool(entry.doc), "the file has no docstring")
     demand("lr" in entry.options, "the class has no option lr")
     demand(bool(subject.cls.__doc__), f"class {subject.cls.__name__} has no docstring")
+    known = {**entry.options, **entry.common}
+    for step in range(100):
+        demand(cost(info, known, step).equivalents > 0, f"step {step} costs nothing: forwards={info['forwards']!r}")
+    demand(multiple(info, known) >= 0, f"state={info['state']!r} is negative")
+    demand(
+        issubclass(subject.cls, torch.optim.Optimizer), "the class is no torch.optim.Optimizer: derive from ZerothOrder"
+    )
+    advice = (
+        "for torch's optimizers write class Yours(FirstOrder, torch.optim.Theirs), as zobench/optimizers/adam.py does"
+    )
+    demand(hasattr(subject.cls, "cost"), f"the class has no cost(): {advice}")
     for key in ("limits", "choices", "brief", "grid"):
         stray = set(info.get(key, ())) - set(entry.options) - set(entry.common)
         demand(not stray, f"INFO {key} names {', '.join(sorted(stray))}, which the class does not take")
@@ -177,8 +217,8 @@ def check_signature(subject: Subject) -> None:
     for name, value in subject.entry.options.items():
         demand(parameters[name].default == value, f"the default of {name} is {parameters[name].default}, not {value}")
     for name, limit in subject.entry.info["limits"].items():
-        bad = float(limit.lstrip("<>=")) * (1 if "=" not in limit else 1) + (-1 if ">" in limit else 1)
-        value = int(bad) if isinstance(subject.entry.options[name], int) else bad
+        bad = float(limit.lstrip("<>=")) + (-1 if ">" in limit else 1)
+        value = int(bad) if isinstance({**subject.entry.common, **subject.entry.options}[name], int) else bad
         try:
             subject.make(Specimen(), **{name: value})
         except ValueError:
@@ -194,10 +234,26 @@ def check_descends(subject: Subject) -> None:
     model = Specimen()
     with torch.no_grad():
         start = float(model())
-    train(subject, model, STEPS)
+    train(
+        subject, model, STEPS, **({"mode": "copy"} if subject.zeroth else {})
+    )  # the quickest; another check compares them
     with torch.no_grad():
         end = float(model())
     demand(end < 0.2 * start, f"a quadratic of {start:.3g} is still {end:.3g} after {STEPS} steps")
+
+
+def check_softmax_ce(subject: Subject) -> None:
+    """A run of the task softmax_ce at its own rate halves the gap to the optimum in 3,000 forwards."""
+    if subject.entry.info.get("quantised"):
+        return  # it starts at zero, which says nothing of a grid: tests/test_quantised.py
+    asked = plan.Request(["softmax_ce"], [subject.text], seeds=f"{subject.seed},", budget=f"forwards={FORWARDS}")
+    with tempfile.TemporaryDirectory() as folder:
+        ((row, _),) = execute(plan.jobs(asked, Names()), Place(Path(folder), device="cpu"))
+    if row.status == "interrupted":
+        raise KeyboardInterrupt
+    demand(row.status == "ok" and row.value is not None, f"softmax_ce ends as {row.status}: {row.reason}")
+    assert row.value is not None
+    demand(row.value < 0.5, f"the gap of softmax_ce is still {row.value:.2g} of its start after {FORWARDS} forwards")
 
 
 def check_seeds(subject: Subject) -> None:
@@ -237,7 +293,8 @@ def check_lr_zero(subject: Subject) -> None:
 def check_groups(subject: Subject) -> None:
     """A group with lr = 0 stays, the other moves, a frozen tensor stays, tied ones stay one."""
     model = Specimen()
-    still, moving = [model.layers[0].fc.weight], [p for n, p in model.named_parameters() if n != "layers.0.fc.weight"]
+    named = dict(model.named_parameters())
+    still, moving = [named["layers.0.fc.weight"]], [p for n, p in named.items() if n != "layers.0.fc.weight"]
     groups = [{"params": still, "lr": 0.0}, {"params": [p for p in moving if p.requires_grad]}]
     opt = subject.make(groups)
     if subject.zeroth:
@@ -250,6 +307,21 @@ def check_groups(subject: Subject) -> None:
     demand(not torch.equal(before["embed.weight"], after["embed.weight"]), "a group with lr > 0 did not move")
     demand(torch.equal(before["frozen"], after["frozen"]), "a frozen tensor moved")
     demand(model.head.weight is model.embed.weight, "tied tensors are no longer one")
+
+
+def check_grid(subject: Subject) -> None:
+    """Weights that an entry has quantised (INFO quantised=True) stay on its grid, at every step and in every dtype."""
+    if not subject.entry.info.get("quantised"):
+        return
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        model = Specimen(dtype)
+        opt = subject.make(model)
+        for step in range(13):
+            for name, p in opt.named():
+                again, scale = p.detach().clone(), opt.state[p]["scale"]
+                quantise.write(again, quantise.codes(again, scale, opt.bits), scale)
+                demand(torch.equal(again, p), f"{dtype}: {name} is off its grid after {step} steps")
+            opt.step(closure_of(model, opt))
 
 
 def check_no_gradients(subject: Subject) -> None:
@@ -351,7 +423,9 @@ def check_divergence(subject: Subject) -> None:
             try:
                 loss = number(opt.step(broken))
             except Diverged:
-                demand(torch.equal(before, flat(model)), f"it raised Diverged for a loss of {bad} and moved the weights")
+                demand(
+                    torch.equal(before, flat(model)), f"it raised Diverged for a loss of {bad} and moved the weights"
+                )
                 break
             if not math.isfinite(loss):
                 break
@@ -394,13 +468,15 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
 
 
 def run(subject: Subject) -> Iterator[tuple[str, str | None]]:
-    """(check, None or what it found), one after the other."""
+    """(check, None or what it found), one after the other; only the first where INFO is broken, on which the others rest."""
     for name, check in CHECKS.items():
+        found = None
         try:
             check(subject)
-        except Broken as found:
-            yield name, str(found)
+        except Broken as broken:
+            found = str(broken)
         except Exception as error:
-            yield name, f"{type(error).__name__}: {error}"
-        else:
-            yield name, None
+            found = f"{type(error).__name__}: {error}".splitlines()[0]
+        yield name, found
+        if name == "info" and found:
+            return

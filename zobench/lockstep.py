@@ -20,6 +20,7 @@ import torch
 
 from zobench import registry
 from zobench.build import make_optimizer
+from zobench.core.info import evaluate
 from zobench.core.many import ManySeeds
 from zobench.core.trace import Trace, digest
 from zobench.core.zeroth_order import Diverged, ZerothOrder
@@ -53,6 +54,8 @@ def serves(job: Job) -> bool:
         return False
     if entry.kind != "optimizer" or entry.info.get("order") != "zeroth":
         return False
+    if evaluate(entry.info.get("batches", "1"), {**entry.common, **entry.options, **job.optimizer_options}) > 1:
+        return False  # a step of several minibatches
     cls = registry.optimizer_class(entry)
     return issubclass(cls, ZerothOrder) and cls.elementwise and cls.observe is ZerothOrder.observe
 

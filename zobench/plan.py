@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-from zobench import registry
+from zobench import foreign, registry
 from zobench.registry import PACKAGE, Entry
 from zobench.spec import DTYPE_ALIASES, DTYPES, Budget, Job, UsageError, canonical, sha256
 
@@ -117,7 +117,7 @@ def jobs(request: Request, names: Names) -> list[Job]:
     return planned
 
 
-def _rated(optimizer: Entry, families: Sequence[str]) -> bool:
+def rated(optimizer: Entry, families: Sequence[str]) -> bool:
     """Whether a task that publishes the rates of these families publishes one for this optimizer."""
     if "rate" in optimizer.info:
         return {"gradient", "two-point", "adaptive"} <= set(families)
@@ -144,7 +144,7 @@ def _cells(
     info = task.info
     task_options = registry.resolve(task, task_given)
     options = registry.resolve(optimizer, given)
-    if "lr" in options and "lr" not in given and _rated(optimizer, info.get("rates", ())):
+    if "lr" in options and "lr" not in given and rated(optimizer, info.get("rates", ())):
         options["lr"] = "task"  # the task publishes the rate of this family; the run resolves it
     _check_model(request, task)
     dtype = _dtype(request, info, task_options)
@@ -291,13 +291,19 @@ def suite(name: str) -> list[Request]:
 
 def provenance(job: Job) -> str:
     """sha256 over what makes the numbers: the syntax trees, without docstrings, of the task file, the optimizer file, the
-    loop and every project module they import, and the versions of torch, transformers and numba.
+    loop and every project module they import, and the versions of torch, transformers, numba and, for an
+    optimizer of another library, of that one.
     """
     task = registry.find("task", job.task_path or job.task)
     optimizer = registry.find("optimizer", job.optimizer_path or job.optimizer)
-    files = _closure((task.path, optimizer.path)) | {PACKAGE / name for name in LOOP}
+    files = {PACKAGE / name for name in LOOP}
+    if optimizer.foreign:  # its library's version stands for its file
+        files |= _closure((task.path, PACKAGE / "core/first_order.py")) | {PACKAGE / "foreign.py"}
+    else:
+        files |= _closure((task.path, optimizer.path))
     trees = {_label(path): _tree(path) for path in files}
-    return sha256(canonical({"trees": trees, "versions": versions()}))
+    library = foreign.version(optimizer.name) if optimizer.foreign else {}
+    return sha256(canonical({"trees": trees, "versions": versions() | library}))
 
 
 @cache

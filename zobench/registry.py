@@ -11,9 +11,10 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -38,12 +39,20 @@ class Entry:
     doc: str = ""
     info: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # name -> literal default
-    common: Mapping[str, Any] = field(default_factory=dict)  # options of every zeroth-order optimizer, in a cell if changed
+    common: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # options of every zeroth-order optimizer, in a cell if changed
     exports: tuple[str, ...] = ()  # of an optimizer file: its __all__
+    method: str = ""  # of an optimizer file: the docstring of its class, which has the formulas
 
     @property
     def aliases(self) -> tuple[str, ...]:
         return tuple(self.info.get("aliases", ()))
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is another library's class, such as `torch:NAdam`."""
+        return self.builtin and ":" in self.name
 
 
 def tasks_folder() -> Path:
@@ -70,15 +79,18 @@ def entries(kind: str) -> dict[str, Entry]:
 def find(kind: str, name: str) -> Entry:
     """The entry called `name` (or an alias, or a path to a .py file); an unknown name is a UsageError with advice.
 
-    Where an optimizer is asked for, a baseline will do.
+    Where an optimizer is asked for, a baseline will do, and `torch:NAdam` is a library's (foreign.py).
     """
     if name.endswith(".py"):
         path = Path(name).expanduser()
         if not path.is_file():
             raise UsageError(f"{kind} file {name!r} does not exist")
-        if kind == "optimizer" and re.search(r"^def solve\(", path.read_text(encoding="utf-8", errors="replace"), re.M):
-            kind = "baseline"
+        kind = "baseline" if kind == "optimizer" and _solves(path) else kind
         return _read(kind, path.resolve(), builtin=False)
+    if kind == "optimizer" and ":" in name:
+        from zobench import foreign
+
+        return foreign.find(name)
     known = entries("baseline") | entries(kind) if kind == "optimizer" else entries(kind)
     spellings = {_plain(n): e for e in known.values() for n in (*e.aliases, e.name)}
     entry = known.get(name) or spellings.get(_plain(name))
@@ -89,9 +101,18 @@ def find(kind: str, name: str) -> Entry:
     return entry
 
 
+def _solves(path: Path) -> bool:
+    """Whether a file given as an optimizer is a reference line."""
+    try:
+        return bool(re.search(r"^def solve\(", path.read_text(encoding="utf-8", errors="replace"), re.M))
+    except OSError:
+        return False
+
+
 def did_you_mean(name: str, known: Any) -> str:
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    near = " or ".join([", ".join(close[:-1]), *close[-1:]]) if len(close) > 1 else "".join(close)
+    return f"; did you mean {near}?" if close else ""
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
@@ -121,6 +142,13 @@ def resolve(entry: Entry, given: Mapping[str, Any]) -> dict[str, Any]:
     for key in given:
         _check(entry, key, values[key])
     return {key: value for key, value in values.items() if key in entry.options or value != entry.common[key]}
+
+
+def bounds(entry: Entry) -> tuple[dict[str, str], dict[str, Sequence[Any]]]:
+    """(limits, choices) of its options, the common ones included."""
+    info, shared = entry.info, bool(entry.common)
+    limits, choices = (COMMON_LIMITS, COMMON_CHOICES) if shared else ({}, {})
+    return {**limits, **info.get("limits", {})}, {**choices, **info.get("choices", {})}
 
 
 def label(entry: Entry, options: Mapping[str, Any]) -> str:
@@ -153,7 +181,11 @@ def load(entry: Entry) -> ModuleType:
 
 
 def optimizer_class(entry: Entry) -> type:
-    """The class that the file's __all__ names first."""
+    """The class that the file's __all__ names first, or that a library has under the entry's name."""
+    if entry.foreign:
+        from zobench import foreign
+
+        return foreign.load(entry)
     module = load(entry)
     return getattr(module, module.__all__[0])
 
@@ -188,7 +220,8 @@ def _convert(entry: Entry, key: str, value: Any, default: Any) -> Any:
         return value
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(default, int) and not isinstance(default, bool) and isinstance(value, float) and value == int(value):
+    whole = isinstance(value, float) and math.isfinite(value) and value == int(value)
+    if isinstance(default, int) and not isinstance(default, bool) and whole:
         return int(value)
     raise UsageError(f"{entry.kind} {entry.name}: {key} must be {_a(type(default))}, not {value!r}")
 
@@ -198,47 +231,53 @@ def _a(kind: type) -> str:
 
 
 def _check(entry: Entry, key: str, value: Any) -> None:
-    shared = bool(entry.common) and key in COMMON
-    limit = {**(COMMON_LIMITS if shared else {}), **entry.info.get("limits", {})}.get(key)
+    limits, choices = bounds(entry)
+    limit = limits.get(key)
     if limit and isinstance(value, (int, float)) and not within(limit, value):
         operator = limit.rstrip("0123456789.e-+")
         bound = float(limit[len(operator) :])
         raise UsageError(f"{entry.kind} {entry.name}: {key} must be {operator} {bound:g}, not {value!r}")
-    choices = {**(COMMON_CHOICES if shared else {}), **entry.info.get("choices", {})}.get(key)
-    if choices and value not in choices:
+    if key in choices and value not in choices[key]:
         raise UsageError(
-            f"{entry.kind} {entry.name}: {key} must be one of {', '.join(map(str, choices))}, not {value!r}"
-            + did_you_mean(str(value), map(str, choices))
+            f"{entry.kind} {entry.name}: {key} must be one of {', '.join(map(str, choices[key]))}, not {value!r}"
+            + did_you_mean(str(value), map(str, choices[key]))
         )
 
 
 def _read(kind: str, path: Path, builtin: bool) -> Entry:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError) as error:
-        raise UsageError(f"{kind} file {path}: {error}") from None
+    except (SyntaxError, ValueError, OSError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{kind} file {path}: {said}") from None
     name = path.stem if kind == "task" else path.stem.replace("_", "-")
-    info, options, common = {}, None, {}
+    info, options, common, method = {}, None, {}, ""
     exported: list[str] = []
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             if node.targets[0].id == "INFO":
                 info = _value(node.value, path)
+                if not isinstance(info, dict):
+                    raise UsageError(f"{path.name}, line {node.lineno}: INFO must be a dict(...)")
             elif node.targets[0].id == "__all__":
-                exported = ast.literal_eval(node.value)
+                exported = _value(node.value, path)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and (kind, node.name) in BUILDERS:
             options = _defaults(node, path)
         if kind == "optimizer" and isinstance(node, ast.ClassDef) and node.name in exported[:1]:
             starts = [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"]
-            options = _defaults(starts[0], path) if starts else {}
+            options, method = _defaults(starts[0], path) if starts else {}, ast.get_docstring(node) or ""
             if starts and getattr(starts[0].args.kwarg, "arg", "") == "common":
                 common = {key: value for key, value in COMMON.items() if key not in options}
+            late = [key for key in info.get("late", {}) if key in options]  # stored results keep their cells
+            common = common | {key: options.pop(key) for key in late}
     if options is None:
         need = "a class named first in __all__" if kind == "optimizer" else f"a function {dict(BUILDERS)[kind]}(...)"
         raise UsageError(f"{kind} file {path.name} needs {need}; see CONTRIBUTING.md")
     doc = (ast.get_docstring(tree) or "").strip()
-    return Entry(kind, name if builtin else path.stem, path, builtin, doc, info, options, common, tuple(exported))
+    return Entry(
+        kind, name if builtin else path.stem, path, builtin, doc, info, options, common, tuple(exported), method
+    )
 
 
 def _defaults(function: ast.FunctionDef, path: Path) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from zobench import checkpoint, record
+from zobench import checkpoint, record, registry
+from zobench.build import ends_with_run
 from zobench.core.trace import Trace
 from zobench.core.zeroth_order import Live, Replay, ZerothOrder
 from zobench.keeper import Keeper, Named, copies, put
@@ -111,7 +112,8 @@ def _usable(found: dict[str, Any], job: Job, row: RunRecord, optimizer: torch.op
     if not found["steps"]:
         return False
     listens = getattr(type(optimizer), "observe", ZerothOrder.observe) is not ZerothOrder.observe
-    adapts = listens or job.optimizer_options.get("total_steps") == 0
+    entry = registry.find("optimizer", job.optimizer_path or job.optimizer)
+    adapts = listens or ends_with_run(entry, job.optimizer_options)
     if (adapts or job.schedule != "constant") and found["cell"] != job.cell:
         # rates, a schedule, or what the method observes, depend on the whole budget: with another one it is another run
         return False

@@ -632,9 +632,12 @@ class Run:
         row.steps, row.curve = self.steps, self.curve
         if self.info.get("curve") == "log":
             row.hitting = json_text(hitting_times(self.curve, self.metric))
-        row.jvps = getattr(self.optimizer, "jvps", 0)
-        row.forwards, row.backwards, row.tokens = self.counter.forwards, self.counter.backwards, self.counter.tokens
-        row.backwards += row.jvps
+        jvps = row.jvps = getattr(self.optimizer, "jvps", 0)
+        row.forwards, row.backwards, row.tokens = (
+            self.counter.forwards,
+            self.counter.backwards + jvps,
+            self.counter.tokens,
+        )
         row.eval_forwards = self.counter.eval_forwards
         row.step_seconds, row.warmup_seconds = self.step_clock.seconds, self.warm_clock.seconds
         if self._replaying():  # stopped before it had caught up: it has paid for the steps it has
@@ -648,8 +651,8 @@ class Run:
         peaks = [p for p in (self.memory.peak, old.peak_bytes if old else None) if p is not None]
         row.peak_bytes = max(peaks, default=None)
         row.state_bytes = nbytes(state_tensors(self.optimizer))
-        if hasattr(self.optimizer, "diagnostics"):
-            row.diagnostics = json_text(self.optimizer.diagnostics())
+        diagnose = getattr(self.optimizer, "diagnostics", None)
+        row.diagnostics = json_text(diagnose()) if diagnose else None
         if not isinstance(self.optimizer, ZerothOrder):
             return
         row.probe_mode = self.optimizer.evaluator.mode

@@ -192,8 +192,13 @@ class Problem(Protocol):
         """What the row must say: num_train, num_dev, num_test, partial_data, precision ..."""
         ...
 
-    def batch(self, step: int) -> Any:
-        """The batch of this step: a pure function of step, seed and data seed."""
+    def batch(self, step: int, part: int | str | None = None) -> Any:
+        """The batch of this step: a pure function of step, part, seed and data seed.
+
+        part: None is the step's own minibatch, k > 0 its k-th further one, drawn independently; "long" and "short" one of the
+        rows above and at most the median length in tokens. Asked only of what a method asks for; a problem that has no
+        such minibatch raises a UsageError.
+        """
         ...
 
     def loss(self, batch: Any) -> Tensor:

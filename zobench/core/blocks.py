@@ -9,13 +9,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
-
 LEVELS = ("layer", "part", "linear")
 NUMBERED = re.compile(r"^(.*?\.)?\d+(?=\.|$)")  # up to the first number: model.decoder.layers.3
 
 
-def blocks(named: Sequence[tuple[str, Tensor]], level: str = "layer") -> list[list[int]]:
+def blocks(named: Sequence[tuple[str, Any]], level: str = "layer") -> list[list[int]]:
     """Lists of tensor numbers, in the order in which the blocks first appear; every tensor is in one.
 
     layer: what shares a prefix up to its first number (a transformer layer); all tensors before the first such layer are a

@@ -6,10 +6,14 @@ probes: base=, batch=.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from typing import Any
 
+import numpy as np
+
 from zobench.core.perturb import Direction
+from zobench.core.zeroth_order import Diverged
 
 
 def spsa(
@@ -49,3 +53,33 @@ def mean(z: Sequence[Direction], slopes: Sequence[float]) -> Direction:
     for zj, slope in zip(z, slopes, strict=True):
         estimate += slope / len(z) * zj
     return estimate
+
+
+def layer_norms(opt: Any, of: str, n: int = 1) -> Generator[Any, Any, list[float]]:
+    """A number for each tensor, its layer's norm, 1 where that is 0. of: "gradient": root mean square of the slopes along n
+    directions on that layer alone, 2n forwards a layer; "parameter": of the weights; "none": all 1.
+    """
+    found = [1.0] * len(opt.tensors)
+    layers = opt.blocks() if of != "none" else []
+    if of == "gradient":
+        z = [opt.draw() for _ in range(n)]
+        parts = [zj.only(layer) for layer in layers for zj in z]
+        values = yield [opt.at(radius * part) for part in parts for radius in (opt.eps, -opt.eps)]
+        slopes = [(plus - minus) / (2 * opt.eps) for plus, minus in zip(values[::2], values[1::2], strict=True)]
+        squares = [sum(g * g for g in slopes[k : k + n]) / n for k in range(0, len(slopes), n)]
+    else:
+        opt.driver.flush(opt)
+        sizes = [float(p.detach().double().square().sum()) for p in opt.tensors]
+        squares = [sum(sizes[i] for i in layer) for layer in layers]
+    if not all(map(math.isfinite, squares)):
+        raise Diverged(f"step {opt.steps + 1}: the norm of a layer is not finite")
+    for layer, square in zip(layers, squares, strict=True):
+        for i in layer:
+            found[i] = math.sqrt(square) or 1.0
+    return found
+
+
+def deviation(values: Sequence[Any]) -> Any:
+    """Their standard deviation, dividing by their number; of arrays, elementwise."""
+    middle = sum(values) / len(values)
+    return np.sqrt(sum((value - middle) * (value - middle) for value in values) / len(values))

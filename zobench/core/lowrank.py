@@ -39,8 +39,16 @@ def gaussian_factors(opt: Any, rank: int, draw: int, stream: int, side: str) -> 
 
 
 def orthonormal(factors: Sequence[Tensor | None]) -> Factors:
-    """The columns of each (k, r) made orthonormal by QR, in the dtype of the factors (float32 or float64)."""
-    return [None if f is None else torch.linalg.qr(f).Q.contiguous() for f in factors]
+    """The columns of each (k, r) made orthonormal by QR, in the dtype of the factors (float32 or float64).
+
+    Signs are those of Gram and Schmidt (R with a positive diagonal), whatever the library's QR prefers.
+    """
+    return [None if f is None else _gram_schmidt(f) for f in factors]
+
+
+def _gram_schmidt(f: Tensor) -> Tensor:
+    q, r = torch.linalg.qr(f)
+    return (q * torch.where(r.diagonal() < 0, -1.0, 1.0).to(q)).contiguous()  # as a checkpoint gives it back
 
 
 def outer(left: Sequence[Tensor | None], right: Sequence[Tensor | None]) -> Direction:

@@ -8,6 +8,7 @@ the combination is computed in float32, for float64 in float64, term by term fro
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -342,9 +343,15 @@ def perturb(
     if not moved:
         return
     if direction.fused:
-        pick = lambda values: [values[t] for t in moved]  # noqa: E731
-        flat = [c for t in moved for c in coefs[t]]
-        _combine(pick(base), pick(out), pick(index), pick(offset), *_numbers(direction), flat)
+        # Only terms that a tensor has are drawn for it: a direction may hold a draw for every block
+        alike: dict[tuple[bool, ...], list[int]] = {}
+        for t in moved:
+            alike.setdefault(tuple(c != 0 for c in coefs[t]), []).append(t)
+        for used, chosen in alike.items():
+            part = direction if all(used) else Direction(tuple(itertools.compress(direction.terms, used)))
+            pick = lambda values, chosen=chosen: [values[t] for t in chosen]  # noqa: E731
+            flat = [c for t in chosen for c in itertools.compress(coefs[t], used)]
+            _combine(pick(base), pick(out), pick(index), pick(offset), *_numbers(part), flat)
         return
     for t in moved:
         _combine_general(base[t], out[t], direction, coefs[t], index[t], offset[t])
@@ -387,6 +394,11 @@ def _total(direction: Direction, coefs: Sequence[float], w: Tensor, i: int, part
     return torch.zeros_like(w) if total is None else total
 
 
+def elements(direction: Direction, w: Tensor, i: int, part: slice) -> Tensor:
+    """Elements `part` of a direction on tensor i, whose weights there are w: for factors that are made of directions."""
+    return _total(direction, [term.at(i) for term in direction.terms], w, i, part)
+
+
 def _elements(factor: Factor, w: Tensor, i: int, part: slice) -> Tensor:
     """An elementwise factor on these elements of tensor i, in the dtype of w."""
     if callable(factor):
@@ -421,7 +433,9 @@ def _values(term: Term, w: Tensor, i: int, part: slice) -> Tensor:
 def noise(source: Seeded, w: Tensor, i: int, part: slice) -> Tensor:
     """Elements `part` of the seeded noise of tensor i, on the device and in the dtype of w."""
     z = torch.zeros(part.stop - part.start, dtype=torch.float32, device=w.device)
-    _combine([z], [z], [i], [part.start], [LAWS.index(source.law)], [source.draw], [source.seed], [source.stream], [1.0])
+    _combine(
+        [z], [z], [i], [part.start], [LAWS.index(source.law)], [source.draw], [source.seed], [source.stream], [1.0]
+    )
     return z.to(w.dtype)
 
 

@@ -127,6 +127,17 @@ def rademacher(
     return signs.view(-1)[skip : skip + n]
 
 
+def uniform(
+    seed: int, draw: int, tensor: int, stream: int, n: int, offset: int = 0, device: str | torch.device = "cpu"
+) -> Tensor:
+    """(n,) float32 in [0, 1), multiples of 2^-24: elements offset .. offset + n, from the words that `normal` would take."""
+    if n == 0:
+        return torch.empty(0, device=device)
+    first, blocks, skip = _span(offset, n, BLOCK)
+    word = words(seed, draw, tensor, stream, first, blocks, device).view(-1)[skip : skip + n]
+    return (word >> 8).to(torch.float32) * 2.0**-24
+
+
 def elements(law: str, seed: int, draw: int, tensor: int, stream: int, index: Tensor) -> Tensor:
     """float32, shaped like `index` (int64): the elements with these numbers, wherever they lie (rows of a table, say)."""
     if law == "gaussian":

@@ -160,6 +160,7 @@ class Evaluator:
     def _jvp(self, probe: Probe, call: Callable[[], Any]) -> tuple[Any, Any]:
         """Loss at the base and its slope along the direction, by forward-mode differentiation (Baydin et al., 2202.08587)."""
         import torch.autograd.forward_ad as forward
+        from torch.nn.attention import SDPBackend, sdpa_kernel
 
         if self.model is None:
             raise ValueError("a jvp probe needs the modules: call attach(model) or pass the model as params")
@@ -167,7 +168,7 @@ class Evaluator:
         bases = [p.data for p in self.tensors] if probe.base is None else list(probe.base)
         number = {id(p): i for i, p in enumerate(self.tensors)}
         places = [(m, n, p) for m in self.model.modules() for n, p in m._parameters.items() if id(p) in number]
-        with forward.dual_level():
+        with forward.dual_level(), sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels carry no tangents
             duals = [forward.make_dual(w, materialise(probe.direction, w, i).to(w.dtype)) for i, w in enumerate(bases)]
             try:
                 for module, name, p in places:

@@ -1,8 +1,8 @@
 """Update rules for `each`: functions (p, g, state, group) that move one tensor along a gradient estimate g.
 
 p: the parameter's data, written once and rounded once. g, like the state, in the dtype of computation (float32, or float64 for
-float64 weights). state: the tensor's own, empty before its first step. Multiply and add are separate operations throughout, so that
-rules without roots and divisions give equal bits everywhere.
+float64 weights). state: the tensor's own, empty before its first step. Multiply and add are separate operations throughout, so
+that rules without roots and divisions give equal bits everywhere.
 """
 
 from __future__ import annotations

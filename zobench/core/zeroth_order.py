@@ -13,6 +13,7 @@ once. Nothing in `update` touches a parameter except `apply` and `each`.
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import sys
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from zobench.core import info as about
 from zobench.core import philox
@@ -58,6 +60,9 @@ class ZerothOrder(torch.optim.Optimizer):
     # one generator can be driven with arrays, a value for each of many runs (core/many.py). A guide compares.
     elementwise = False
 
+    law: str
+    guide: str
+
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
@@ -76,6 +81,9 @@ class ZerothOrder(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         **options: Any,
     ):
+        stray = set(options) - set(inspect.signature(type(self)).parameters)
+        if stray:
+            raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(stray))}")
         model = params if isinstance(params, nn.Module) else None
         if model is not None:
             params = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -135,9 +143,14 @@ class ZerothOrder(torch.optim.Optimizer):
         batch: Any = None,
         kind: str = "loss",
         blocks: Iterable[int] | None = None,
+        shift: Direction = Direction(),
     ) -> Probe:
-        """A probe at (base or the weights) + direction. batch: see Probe. blocks: the tensors that get a gradient."""
-        return Probe(direction, base, batch, kind, None if blocks is None else frozenset(blocks))
+        """A probe at (base or the weights) + shift + direction. batch: see Probe. blocks: the tensors that get a gradient.
+
+        shift: a move of this step that is written at its end, so that a step that fails leaves no mark.
+        """
+        there = shift + direction if shift else direction
+        return Probe(there, base, batch, kind, None if blocks is None else frozenset(blocks))
 
     def apply(self, direction: Direction, scale: Scale = 1.0) -> None:
         """p += scale * direction in one write; `scale` may depend on the parameter group."""
@@ -147,14 +160,25 @@ class ZerothOrder(torch.optim.Optimizer):
         """p -= lr * (estimate + weight_decay p), the step of gradient descent, in one write."""
         self.apply(estimate + self.decay(), lambda group: -group["lr"])
 
-    def each(self, fn: Callable[..., None], *directions: Direction) -> None:
-        """fn(p, *z, state, group) for each tensor in order, z in scratch: for updates that need the numbers themselves."""
+    def each(self, fn: Callable[..., None], *directions: Direction, blocks: Iterable[int] | None = None) -> None:
+        """fn(p, *z, state, group) for each tensor in order, z in scratch: for updates that need the numbers themselves.
+
+        blocks: the tensors that it visits; all by default.
+        """
         self.driver.flush(self)
         if not all(math.isfinite(t.coefficient) for d in directions for t in d.terms):
             raise Diverged(f"step {self.steps + 1}: the update is not finite")
         groups = [group for group in self.param_groups for _ in group["params"]]
+        visited = range(len(groups)) if blocks is None else frozenset(blocks)
         for i, (p, group) in enumerate(zip(self.tensors, groups, strict=True)):
+            if i not in visited:
+                continue
             fn(p.data, *(materialise(d, p.data, i) for d in directions), self.state[p], group)
+
+    def finite(self, *values: float) -> None:
+        """Raise Diverged unless all values are finite: for methods that turn them into tensors before they step."""
+        if not all(map(math.isfinite, values)):
+            raise Diverged(f"step {self.steps + 1}: the update is not finite")
 
     def gradient(self) -> Direction:
         """What a probe of kind `grad` has left in p.grad, which is emptied: zero where there is none."""
@@ -179,8 +203,9 @@ class ZerothOrder(torch.optim.Optimizer):
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """INFO of the optimizer's file."""
-        return getattr(sys.modules[type(self).__module__], "INFO", {})
+        """INFO of the optimizer's file; a class of one's own made from it has it too."""
+        modules = [sys.modules.get(cls.__module__) for cls in type(self).__mro__]
+        return next((module.INFO for module in modules if hasattr(module, "INFO")), {})  # type: ignore[union-attr]
 
     def _given(self) -> dict[str, Any]:
         own = (*about.COMMON, *self.options)
@@ -188,7 +213,8 @@ class ZerothOrder(torch.optim.Optimizer):
 
     def cost(self, step: int = 0) -> about.Cost:
         """Forwards, backwards and jvps of step number `step`, from 0."""
-        return about.cost(self.info, self._given(), step, len(self.blocks()))
+        given = self._given()
+        return about.cost(self.info, given, step, len(self.blocks(given.get("level", "layer"))))
 
     def state_bytes(self, shapes: Iterable[about.Shape] | None = None) -> int:
         """Bytes kept between steps for tensors of these shapes (default: its own), after a full cycle of the method."""
@@ -312,8 +338,15 @@ class ZerothOrder(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         own = state_dict["zeroth_order"]
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "zeroth_order"})
+        for i, p in enumerate(self.tensors):  # in their own dtype: torch casts floating state to that of the weights
+            for name, value in state_dict["state"].get(i, {}).items():
+                self.state[p][name] = value.to(p.device, copy=True) if isinstance(value, Tensor) else value
         for name in KEPT:
             setattr(self, name, own[name])
+        devices = {p.device for p in self.tensors}
+        if len(devices) == 1:  # a file knows no device
+            (device,) = devices
+            self.memory = tree_map(lambda v: v.to(device) if isinstance(v, Tensor) else v, self.memory)
 
 
 class Driver:

@@ -1,4 +1,4 @@
-"""Forward gradient: the exact slope along a random direction, by forward-mode differentiation (Baydin et al., 2022, 2202.08587)."""
+"""Forward gradient: the exact slope along a random direction, by forward-mode AD (Baydin et al., 2022, arXiv 2202.08587)."""
 
 from zobench.core.zeroth_order import ZerothOrder
 
@@ -16,8 +16,8 @@ INFO = dict(
     grid=dict(lr=(1e-5, 1e-6, 5e-7, 1e-7, 1e-8)),
     limits=dict(lr=">=0"),
     aliases=("forward-gradient",),
-    notes="Unbiased: no eps. One call of the model that carries a tangent, counted as a forward and a jvp; a budget counts the jvp "
-    "as two forwards. The tangent takes one copy of the weights while it runs. Needs eager attention.",
+    notes="Unbiased: no eps. One call of the model that carries a tangent, counted as a forward and a jvp; a budget counts the "
+    "jvp as two forwards. The tangent takes one copy of the weights while it runs; attention runs in its plain form.",
 )
 
 __all__ = ["ForwardGrad"]
@@ -27,7 +27,8 @@ class ForwardGrad(ZerothOrder):
     """theta -= lr * (c z + weight_decay theta), c = d/dt L(theta + t z) at t = 0. lr as in MeZO."""
 
     def __init__(self, params, lr=5e-7, **common):
-        super().__init__(params, dict(lr=lr), eps=1e-3, **common)  # eps: of a guide's candidates
+        super().__init__(params, dict(lr=lr), **common)
+        self.eps = 1e-3  # of a guide's candidates
 
     def update(self):
         z = yield from self.direction()

@@ -17,8 +17,8 @@ INFO = dict(
     grid=dict(lr=(1e-6, 1e-7)),
     limits=dict(lr=">=0", eps=">0", smooth=">=0"),
     aliases=(),
-    notes="H is kept in float32: its relative change of about 1e-6 a step is lost in the weights' half precision, where the released "
-    "code is MeZO. The release runs a fourth forward for its log, and its script sets smooth = 0. H is held above 1e-12.",
+    notes="H is kept in float32: its relative change of about 1e-6 a step is lost in the weights' half precision, where the "
+    "release is MeZO. It also runs a fourth forward for its log, and its script sets smooth = 0. H is held above 1e-12.",
 )
 
 __all__ = ["HiZOO"]

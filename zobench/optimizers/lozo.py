@@ -19,8 +19,8 @@ INFO = dict(
     limits=dict(lr=">=0", eps=">0", rank=">=1", interval=">=1"),
     brief=dict(interval=3),
     aliases=(),
-    notes="The direction is U V^T as in the released code, so its size grows with the rank (the paper divides by it). U and V have "
-    "seeds of their own; in the release the U of the update is another than that of the probe at every refresh of V.",
+    notes="The direction is U V^T as in the released code, so its size grows with the rank (the paper divides by it). U and V "
+    "have seeds of their own; in the release the U of the update is another than that of the probe at every refresh of V.",
 )
 
 __all__ = ["LOZO"]

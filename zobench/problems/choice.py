@@ -52,6 +52,9 @@ class ChoiceProblem(LanguageProblem):
         prompt, candidates, _ = example
         return [self.encoder.option(prompt, prompt + text) for text in candidates], golds(example)[0]
 
+    def length(self, encoded: tuple[list[Tokens], int]) -> int:
+        return max(len(sequence.ids) for sequence in encoded[0])
+
     def collate(self, encoded: list[tuple[list[Tokens], int]]) -> Batch:
         if self.info["loss"] == "tokens":
             encoded = [([sequences[gold]], 0) for sequences, gold in encoded]

@@ -44,6 +44,9 @@ class GenerationProblem(LanguageProblem):
         prompt, answers = example
         return self.encoder.option(prompt, f"{prompt} {answers[0]}\n")
 
+    def length(self, encoded: Tokens) -> int:
+        return len(encoded.ids)
+
     def collate(self, encoded: list[Tokens]) -> Options:
         return pack(encoded, self.scorer.pad, self.scorer.device)
 

@@ -17,12 +17,13 @@ from zobench.problems.text import CONTEXT, Encoder, bos_id
 from zobench.spec import EnvironmentUnmet, Setting, UsageError
 
 SPLITS = ("train", "validation", "test")
+HALVES = ("long", "short")
 
 
 class LanguageProblem:
     """A task on a causal language model. Building it loads the model; rows are read by the first batch or evaluation.
 
-    Subclasses give `encode(example)`, `collate(list of encoded)`, `loss(batch)` and `measure(examples)`.
+    Subclasses give `encode(example)`, `length(encoded)`, `collate(list of encoded)`, `loss(batch)` and `measure(examples)`.
 
     Args:
         example: row -> what the prompt function of the task returns.
@@ -70,7 +71,8 @@ class LanguageProblem:
         )
         self._examples: dict[str, list[Any]] = {}
         self._encoded: dict[int, Any] = {}
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=int))
+        self._orders: dict[str | None, tuple[int, np.ndarray]] = {}  # part -> its epoch, and the rows in its order
+        self._halves: dict[str, np.ndarray] | None = None
 
     def encode(self, example: Any) -> Any:
         """Token ids of a training example."""
@@ -133,14 +135,40 @@ class LanguageProblem:
                 raise EnvironmentUnmet(f"{source.name(origin)}, row {i + 1}: {what}") from error
         return found
 
-    def batch(self, step: int) -> Any:
-        """The batch of this step, counted from 0: an epoch is a permutation, cut into batches, the last one short."""
-        examples = self.examples("train")
-        size = self.setting.batch_size
-        epoch, place = divmod(step, -(-len(examples) // size))
-        if self._order[0] != epoch:
-            self._order = (epoch, np.random.RandomState([self.setting.seed, epoch]).permutation(len(examples)))
-        return self.collate([self._tokens(int(i)) for i in self._order[1][place * size : (place + 1) * size]])
+    def batch(self, step: int, part: int | str | None = None) -> Any:
+        """The batch of this step, counted from 0: an epoch is a permutation, cut into batches, the last one short.
+
+        part: k > 0 is the step's k-th further minibatch, drawn from all rows without replacement; "long" and "short" go in epochs
+        of their own through the rows above and at most the median length (`halves`).
+        """
+        rows, size = np.arange(len(self.examples("train"))), self.setting.batch_size
+        if isinstance(part, int):
+            if isinstance(part, bool) or part < 1:
+                raise UsageError(f"batch={part!r}: further minibatches of a step are numbered from 1")
+            drawn = np.random.RandomState([self.setting.seed, step, part]).permutation(rows)[:size]
+            return self.collate([self._tokens(int(i)) for i in drawn])
+        if part is not None:
+            rows = self.halves().get(part, rows[:0])
+            if len(rows) == 0:
+                reason = "all rows have one length" if part in HALVES else "take long, short or a number from 1"
+                raise UsageError(f"batch={part!r}: there is no such minibatch; {reason}")
+        epoch, place = divmod(step, -(-len(rows) // size))
+        if part not in self._orders or self._orders[part][0] != epoch:
+            name = [epoch] if part is None else [epoch, 0, 1 + HALVES.index(part)]
+            self._orders[part] = (epoch, np.random.RandomState([self.setting.seed, *name]).permutation(rows))
+        return self.collate([self._tokens(int(i)) for i in self._orders[part][1][place * size : (place + 1) * size]])
+
+    def halves(self) -> dict[str, np.ndarray]:
+        """The train rows above the median length in tokens, and the others; a row is as long as its longest sequence."""
+        if self._halves is None:
+            lengths = np.array([self.length(self._tokens(i)) for i in range(len(self.examples("train")))])
+            above = lengths > np.median(lengths)
+            self._halves = {"long": np.flatnonzero(above), "short": np.flatnonzero(~above)}
+        return self._halves
+
+    def length(self, encoded: Any) -> int:
+        """Tokens of an encoded example."""
+        raise NotImplementedError
 
     def _tokens(self, index: int) -> Any:
         if index not in self._encoded:

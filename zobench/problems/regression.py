@@ -119,10 +119,14 @@ class Regression:
 
     # --- what the loop asks for ---
 
-    def batch(self, step: int) -> Batch:
-        """The rows and the noise of this step, a pure function of step and seed."""
-        rows = self._draw_rows([self.setting.seed], step)
-        noise = self._noise_of([self.setting.seed], step)
+    def batch(self, step: int, part: int | str | None = None) -> Batch:
+        """The rows and the noise of this step, a pure function of step, part and seed; part as in `spec.Problem`.
+
+        A further minibatch of the full sum is the full sum again, with noise of its own.
+        """
+        number = 0 if part is None else further(part)
+        rows = self._draw_rows([self.setting.seed], step, number)
+        noise = self._noise_of([self.setting.seed], step, number)
         return Batch(None if rows is None else rows[0], None if noise is None else lambda call: noise(call)[0], [0])
 
     def loss(self, batch: Batch) -> Tensor:
@@ -149,15 +153,16 @@ class Regression:
         batch.calls[0] += 1
         return value + (self.noise * float(self._start_gap) * batch.noise(call)).to(value)
 
-    def _draw_rows(self, seeds: Sequence[int], step: int) -> Tensor | None:
+    def _draw_rows(self, seeds: Sequence[int], step: int, part: int = 0) -> Tensor | None:
         if not self.rows:
             return None
-        drawn = [self.exact.draw(np.random.RandomState([seed, step]), self.rows) for seed in seeds]
+        name = [step, part] if part else [step]
+        drawn = [self.exact.draw(np.random.RandomState([seed, *name]), self.rows) for seed in seeds]
         rows = torch.from_numpy(np.stack(drawn)).to(self.setting.device)
         return rows.to(self.dtype) if rows.is_floating_point() else rows
 
-    def _noise_of(self, seeds: Sequence[int], step: int) -> Callable[[int], Tensor] | None:
-        """Evaluation number -> (S,) standard normals of the runs, a function of seed, step and number alone."""
+    def _noise_of(self, seeds: Sequence[int], step: int, part: int = 0) -> Callable[[int], Tensor] | None:
+        """Evaluation number -> (S,) standard normals of the runs, a function of seed, step, part and number alone."""
         if self.noise == 0.0:
             return None
         blocks: list[Tensor] = []
@@ -166,7 +171,8 @@ class Regression:
             while call >= CALLS * len(blocks):
                 drawn = torch.zeros(len(seeds), CALLS, dtype=torch.float64)
                 for row, seed in zip(drawn, seeds, strict=True):
-                    perturb([row], [row], seeded("gaussian", step, seed, philox.NOISE), offset=[CALLS * len(blocks)])
+                    source = seeded("gaussian", step, seed, philox.NOISE)
+                    perturb([row], [row], source, index=[part], offset=[CALLS * len(blocks)])
                 blocks.append(drawn.to(self.setting.device))
             return blocks[call // CALLS][:, call % CALLS]
 
@@ -292,6 +298,15 @@ class Sampling(NamedTuple):
     size: int
     rows: Tensor  # (DRAWS, size, ...)
     gap: float | None
+
+
+def further(part: int | str) -> int:
+    """The number k > 0 of a step's k-th further minibatch; a regression has no other parts."""
+    if isinstance(part, str):
+        raise UsageError(f"batch={part!r}: a regression has no rows of different length; take a language task")
+    if isinstance(part, bool) or part < 1:
+        raise UsageError(f"batch={part!r}: further minibatches of a step are numbered from 1")
+    return part
 
 
 def _points(stack: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
