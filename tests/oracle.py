@@ -206,9 +206,16 @@ class MeZO(Oracle):
 @oracle_of("mezo-nspsa")
 class NSPSA(Oracle):
     def update(self):
-        n, sides = self.queries()
-        ghat = self.estimate(n, sides)
-        self.descend(ghat if self.o.average else times(n, ghat))
+        o, n = self.o, self.o.n
+        if o.schedule == "linear":
+            n = max(1, math.floor((self.t + 1) / o.total_steps * o.n))
+        estimates = []
+        for j in range(n):
+            batch = j if o.resample_batch and j else None  # None: the minibatch of the step
+            z = self.direction(batch=batch)
+            estimates.append(times(self.two_sided(z, batch=batch), z))
+        ghat = average(estimates)
+        self.descend(ghat if o.average else times(n, ghat))
 
 
 @oracle_of("mezo-gv")

@@ -40,7 +40,7 @@ class Model(nn.Module):
 
 def make(name, model, **options):
     entry = ENTRIES[name]
-    if "total_steps" in entry.options:
+    if "total_steps" in {**entry.common, **entry.options}:
         options.setdefault("total_steps", 20)
     cls = registry.optimizer_class(entry)
     if issubclass(cls, ZerothOrder):

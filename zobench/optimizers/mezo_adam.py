@@ -20,7 +20,7 @@ INFO = dict(
     grid=dict(lr=(1e-6, 1e-5, 1e-4, 5e-4, 1e-3)),
     limits=dict(lr=">=0", eps=">0", n=">=1", beta1=">=0", beta2=">=0", adam_eps=">0", history=">=1"),
     choices=dict(moments=("stored", "recomputed")),
-    brief=dict(history=4),
+    brief=dict(history=4, lr=0.02),
     aliases=(),
     notes="The estimate is formed one tensor at a time and never stored: 2 copies of the weights, not 3. moments=recomputed "
     "keeps none: both moments are drawn again from the last `history` (draw, slope) pairs, older ones being dropped.",

@@ -37,9 +37,8 @@ class STP(ZerothOrder):
     """
 
     def __init__(self, params, lr=1e-2, *, schedule="sqrt", law="sphere", **common):
-        super().__init__(
-            params, dict(lr=lr), schedule=schedule, law=law, eps=1e-3, **common
-        )  # eps: of a guide's candidates
+        super().__init__(params, dict(lr=lr), schedule=schedule, law=law, **common)
+        self.eps = 1e-3  # of a guide's candidates
 
     def update(self):
         z = yield from self.direction()  # of length sqrt(d)

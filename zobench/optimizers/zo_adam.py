@@ -18,6 +18,7 @@ INFO = dict(
     grid=dict(lr=(1e-4, 1e-5, 1e-6, 1e-7, 1e-8)),
     limits=dict(lr=">=0", eps=">0", queries=">=1", beta1=">=0", beta2=">=0", adam_eps=">0"),
     choices=dict(sides=("two", "one")),
+    brief=dict(lr=0.02),
     aliases=(),
     notes="The mathematics of mezo-adam in the peer benchmark's protocol. The estimate of all queries is formed one "
     "tensor at a time; moments are float32. lr 1e-5 of its grid is our choice: the tuned values were never "
