@@ -3,7 +3,7 @@
     python scripts/tune_optimizers.py      # an hour and more on two cores; interrupted, it goes on where it stopped
 
 Every registered optimizer, on every task of the suite, gets the same number of trials: its learning rate at the task's rate
-times 0.1, 0.3, 1 and 3, one tuning seed that the suite does not use, the suite's budget in forwards, scored on validation. All
+times 0.03, 0.1, 0.3, 1 and 3, one tuning seed that the suite does not use, the suite's budget in forwards, scored on validation. All
 trials stand in results/tuning/optimizers.csv. Then run `zobench run --suite optimizers -j 2 -o results` and `make report`.
 """
 
@@ -29,7 +29,7 @@ STORE = ROOT / "build" / "tuning"
 TRIALS = ROOT / "results" / "tuning" / "optimizers.csv"
 SUITE = ROOT / "zobench" / "suites" / "optimizers.toml"
 BUDGETS = {"softmax_ce": 2000, "resnet_softmax": 2000, "bigram": 2000, "toy_sentiment": 400}  # forwards
-FACTORS = (0.1, 0.3, 1.0, 3.0)
+FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0)
 SEED = "1000-1000"
 # Where the batch is the whole set, a large batch made of several minibatches would be the same one many times.
 EXTRA = {("mezo-svrg", task): {"anchor_batches": 1} for task in ("softmax_ce", "resnet_softmax", "bigram")}

@@ -33,3 +33,9 @@ def test_contract_of_other_forms(form, check):
     entry = registry.find("optimizer", name)
     options = registry.resolve(entry, given)
     contract.CHECKS[check](contract.Subject(entry, given={key: options[key] for key in given}))
+
+
+def test_zeroth_order_files_are_small():
+    sizes = {e.name: len(e.path.read_text().splitlines()) for e in ENTRIES if e.info["order"] != "first"}
+    assert max(sizes.values()) <= 120, {name: n for name, n in sizes.items() if n > 120}
+    assert sorted(sizes.values())[len(sizes) // 2] <= 60, sorted(sizes.items(), key=lambda item: item[1])

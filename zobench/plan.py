@@ -111,9 +111,9 @@ def jobs(request: Request, names: Names) -> list[Job]:
     optimizers = list(itertools.chain.from_iterable(_grid(text) for text in request.optimizers))
     planned = []
     for (task, task_given), (optimizer, given) in itertools.product(tasks, optimizers):
-        planned += _cells(
-            request, registry.find("task", task), task_given, registry.find("optimizer", optimizer), given, names
-        )
+        entry = registry.find("optimizer", optimizer)
+        given = registry.preset(entry, optimizer) | given
+        planned += _cells(request, registry.find("task", task), task_given, entry, given, names)
     return planned
 
 

@@ -109,6 +109,12 @@ def _solves(path: Path) -> bool:
         return False
 
 
+def preset(entry: Entry, name: str) -> dict[str, Any]:
+    """The options that come with this name of the entry (INFO `presets`), where they are not given."""
+    presets = {_plain(alias): options for alias, options in entry.info.get("presets", {}).items()}
+    return dict(presets.get(_plain(name), {}))
+
+
 def did_you_mean(name: str, known: Any) -> str:
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     near = " or ".join([", ".join(close[:-1]), *close[-1:]]) if len(close) > 1 else "".join(close)

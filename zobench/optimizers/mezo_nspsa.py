@@ -21,9 +21,11 @@ INFO = dict(
     ends="schedule == 'linear'",
     batches="n if resample_batch else 1",
     aliases=("n-spsa", "zo-softmax"),
-    notes="2n forwards, 8 by default; all directions see one minibatch, as in the released code, and one write "
-    "applies them. The paper scales lr by n: the grid is MeZO's times 4; average=False does it for any n. n = 1 is "
-    "mezo in equal bits. Steps count from 1 in the schedule of n (our reading), which reaches n in the last one.",
+    presets={"zo-softmax": {"eps": 1e-4}},
+    notes="2n forwards, 8 by default; all directions see one minibatch, as in the released code, and one write applies "
+    "them. The paper scales lr by n: the grid is MeZO's times 4; average=False does it for any n. n = 1 is mezo in equal "
+    "bits. zo-softmax is this method with eps 1e-4 (Deng et al., 2023, arXiv 2307.08352). Steps count from 1 in the schedule "
+    "of n (our reading), which reaches n in the last one.",
 )
 
 __all__ = ["MeZONSPSA"]
