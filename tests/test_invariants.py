@@ -11,7 +11,7 @@ from zobench import registry
 from zobench.core.info import multiple
 from zobench.core.perturb import materialise
 from zobench.core.trace import Trace
-from zobench.core.zeroth_order import ZerothOrder, replay
+from zobench.core.zeroth_order import Diverged, ZerothOrder, replay
 
 ENTRIES = registry.entries("optimizer")
 ZEROTH = [name for name, e in ENTRIES.items() if e.info.get("order") != "first"]
@@ -706,3 +706,18 @@ def test_the_mean_estimate_is_the_gradient(name, options, factor):
     along = moves @ expected / (expected @ expected)  # the same along the gradient, where it is sharpest
     error = float(along.std()) / math.sqrt(len(moves))
     assert error < 0.2 and abs(float(along.mean()) - 1) < 4 * error
+
+
+@pytest.mark.parametrize("guide", ("gv", "greedy"))
+def test_a_guide_does_not_hide_a_loss_that_is_not_finite(guide):
+    model = Model()
+    opt = make("mezo", model, guide=guide, mode="copy")
+    before, calls = flat(model), []
+
+    def closure():
+        calls.append(1)
+        return model() * (math.nan if len(calls) == 2 else 1.0)  # the second candidate alone
+
+    with pytest.raises(Diverged):
+        opt.step(closure)
+    assert torch.equal(before, flat(model))

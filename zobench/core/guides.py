@@ -14,11 +14,12 @@ from zobench.core.perturb import Direction
 
 def guided(opt: Any, **where: Any) -> Generator[Any, Any, Direction]:
     """gv: mean of the k best candidates minus mean of the others, k = floor(alpha M) within 1 .. M - 1, not normalised (the
-    paper does not); greedy: the best candidate. M forwards. A loss that is not finite ranks last; ties go to the first.
+    paper does not); greedy: the best candidate. M forwards. Ties go to the first. Raises Diverged where a loss is not finite.
     """
     z = [opt.propose() for _ in range(opt.candidates)]
     losses = yield [opt.at(opt.eps * candidate, **where) for candidate in z]
-    ranked = sorted(range(len(z)), key=lambda i: losses[i] if math.isfinite(losses[i]) else math.inf)
+    opt.finite(*losses)
+    ranked = sorted(range(len(z)), key=lambda i: losses[i])
     if opt.guide == "greedy":
         return z[ranked[0]]
     best = min(max(math.floor(opt.alpha * len(z)), 1), len(z) - 1)

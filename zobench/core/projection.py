@@ -72,7 +72,7 @@ class Projected(FirstOrder, torch.optim.Optimizer):
         u, values, vh = torch.linalg.svd(wide(gradient), full_matrices=False)
         draw = state.get("overlaps", -1) + 1
         chosen = self.choose(values, min(group["rank"], *p.shape), group, draw, i)
-        basis = (vh.T if _right(p) else u)[:, chosen].contiguous()
+        basis = _signed((vh.T if _right(p) else u)[:, chosen])
         if draw:
             overlap = float((state["basis"].T @ basis).square().sum()) / basis.shape[1]
             state["overlap"] += overlap
@@ -92,6 +92,12 @@ class Projected(FirstOrder, torch.optim.Optimizer):
             step = group["scale"] * (step @ basis.T if _right(p) else basis @ step)
         moved = (wide(p) - group["lr"] * step) * (1 - group["lr"] * group["weight_decay"])
         p.copy_(moved.to(p.dtype))
+
+
+def _signed(basis: Tensor) -> Tensor:
+    """Each column with its largest element positive: moments outlive a basis, and a library may return either sign."""
+    largest = basis.abs().argmax(0, keepdim=True)
+    return (basis * basis.gather(0, largest).sign()).contiguous()
 
 
 def _projected(name: str, p: Tensor, group: dict[str, Any]) -> bool:

@@ -26,7 +26,8 @@ INFO = dict(
     notes="beta is 0.1 in the first tenth of `warmup` and rises to its target, as released (200 and 2000 steps); steps "
     "count from 0. The paper's number is from memory. The momentum is a sum of the noise of past steps: "
     "moments=recomputed keeps its coefficients for the last `history` draws, and no copy of the weights. A step "
-    "without momentum (the first) is MeZO's; cone = pi / 2 is MeZO throughout.",
+    "without momentum (the first) is MeZO's; cone = pi / 2 is MeZO throughout. With guide=gv the "
+    "momentum cancels, being the same in every candidate; guide=greedy keeps it.",
 )
 
 __all__ = ["ConMeZO"]

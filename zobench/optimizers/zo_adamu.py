@@ -28,7 +28,8 @@ INFO = dict(
     "step `start`, fall along half a cosine to .5, .9, .01 at 0.8 total_steps, and stay. Another reading "
     "(PawnDragon/SubZero) has 0.5 + 0.5 cos(pi (T3 - T1) / (T3 - t phi (T3 - T2) / (T2 - T1))), b2 from 0, and "
     "sqrt(v) + sigma below. The release keeps sign(g) m. moments=recomputed keeps the coefficients of the last "
-    "`history` steps' noise: m forgets a factor of ten a step, so 8 steps are all of it.",
+    "`history` steps' noise: m forgets a factor of ten a step, so 8 steps are all of it. With guide=gv the "
+    "momentum cancels, being the same in every candidate; guide=greedy keeps it.",
 )
 
 __all__ = ["ZOAdaMU"]
