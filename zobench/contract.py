@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from zobench import checkpoint, plan, registry
 from zobench.build import Names
 from zobench.core import quantise
-from zobench.core.info import Cost, cost, multiple, rate
+from zobench.core.info import Cost, bounds_of, cost, multiple, rate
 from zobench.core.many import ManySeeds, vectorised
 from zobench.core.trace import Trace
 from zobench.core.zeroth_order import Diverged, ZerothOrder, replay
@@ -217,13 +217,14 @@ def check_signature(subject: Subject) -> None:
     for name, value in subject.entry.options.items():
         demand(parameters[name].default == value, f"the default of {name} is {parameters[name].default}, not {value}")
     for name, limit in subject.entry.info["limits"].items():
-        bad = float(limit.lstrip("<>=")) + (-1 if ">" in limit else 1)
-        value = int(bad) if isinstance({**subject.entry.common, **subject.entry.options}[name], int) else bad
-        try:
-            subject.make(Specimen(), **{name: value})
-        except ValueError:
-            continue
-        raise Broken(f"{name}={value!r} is outside {limit} and is taken without a ValueError")
+        for sign, bound in bounds_of(limit):
+            bad = bound + (-1 if ">" in sign else 1)
+            value = int(bad) if isinstance({**subject.entry.common, **subject.entry.options}[name], int) else bad
+            try:
+                subject.make(Specimen(), **{name: value})
+            except ValueError:
+                continue
+            raise Broken(f"{name}={value!r} is outside {limit} and is taken without a ValueError")
 
 
 # --- what it does ---
@@ -431,6 +432,32 @@ def check_divergence(subject: Subject) -> None:
                 break
         else:
             raise Broken(f"a loss of {bad} is hidden: four steps report finite losses")
+        for place in range(opt.cost(2).forwards if subject.zeroth else 0):
+            _one_bad_probe(subject, bad, place)
+
+
+def _one_bad_probe(subject: Subject, bad: float, place: int) -> None:
+    """One forward of a step is not finite: the step is not taken, or the loss says so."""
+    model = Specimen()
+    opt, _ = train(subject, model, 2, mode="copy")  # a streamed probe would be looked at twice
+    before, closure, calls = flat(model).clone(), closure_of(model, opt), [0]
+
+    def broken(batch: Any = None) -> Tensor:
+        calls[0] += 1
+        return closure(batch) * (bad if calls[0] == place + 1 else 1.0)
+
+    for step in range(4):
+        try:
+            if not math.isfinite(number(opt.step(broken))):
+                return
+        except Diverged:
+            demand(step > 0 or torch.equal(before, flat(model)), f"Diverged for probe {place + 1}, and weights moved")
+            return
+    finite = bool(flat(model).isfinite().all())
+    demand(
+        False,
+        f"probe {place + 1} of a step was {bad} and nothing says so; weights are {'' if finite else 'not '}finite",
+    )
 
 
 def check_lockstep(subject: Subject) -> None:
@@ -475,7 +502,7 @@ def run(subject: Subject) -> Iterator[tuple[str, str | None]]:
             check(subject)
         except Broken as broken:
             found = str(broken)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             found = f"{type(error).__name__}: {error}".splitlines()[0]
         yield name, found
         if name == "info" and found:

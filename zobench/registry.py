@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from zobench.core.info import COMMON, COMMON_CHOICES, COMMON_LIMITS, within
+from zobench.core.info import COMMON, COMMON_CHOICES, COMMON_LIMITS, bounds_of, spoken, within
 from zobench.spec import SPEC, UsageError
 
 PACKAGE = Path(__file__).resolve().parent
@@ -131,7 +131,10 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
         key, separator, value = part.partition("=")
         if not separator or not key.strip():
             raise UsageError(f"cannot read {part!r} in {text!r}; write option=value")
-        options[key.strip().replace("-", "_")] = _literal(value.strip())
+        key = key.strip().replace("-", "_")
+        if key in options:
+            raise UsageError(f"{text!r} gives {key} twice; a grid is a list: {key}=[1,2]")
+        options[key] = _literal(value.strip())
     return match["name"], options
 
 
@@ -240,9 +243,7 @@ def _check(entry: Entry, key: str, value: Any) -> None:
     limits, choices = bounds(entry)
     limit = limits.get(key)
     if limit and isinstance(value, (int, float)) and not within(limit, value):
-        operator = limit.rstrip("0123456789.e-+")
-        bound = float(limit[len(operator) :])
-        raise UsageError(f"{entry.kind} {entry.name}: {key} must be {operator} {bound:g}, not {value!r}")
+        raise UsageError(f"{entry.kind} {entry.name}: {key} must be {spoken(limit)}, not {value!r}")
     if key in choices and value not in choices[key]:
         raise UsageError(
             f"{entry.kind} {entry.name}: {key} must be one of {', '.join(map(str, choices[key]))}, not {value!r}"
@@ -277,6 +278,8 @@ def _read(kind: str, path: Path, builtin: bool) -> Entry:
                 common = {key: value for key, value in COMMON.items() if key not in options}
             late = [key for key in info.get("late", {}) if key in options]  # stored results keep their cells
             common = common | {key: options.pop(key) for key in late}
+    if not builtin:
+        _check_info(info, path)
     if options is None:
         need = "a class named first in __all__" if kind == "optimizer" else f"a function {dict(BUILDERS)[kind]}(...)"
         raise UsageError(f"{kind} file {path.name} needs {need}; see CONTRIBUTING.md")
@@ -284,6 +287,27 @@ def _read(kind: str, path: Path, builtin: bool) -> Entry:
     return Entry(
         kind, name if builtin else path.stem, path, builtin, doc, info, options, common, tuple(exported), method
     )
+
+
+def _check_info(info: Mapping[str, Any], path: Path) -> None:
+    """A stranger's INFO, as far as listing and explaining rely on it."""
+    lists = {"aliases": info.get("aliases", ()), **{f"grid of {k}": v for k, v in _table(info, "grid", path).items()}}
+    lists |= {f"choices of {k}": v for k, v in _table(info, "choices", path).items()}
+    for name, value in lists.items():
+        if not isinstance(value, (tuple, list)):
+            raise UsageError(f"{path.name}: INFO {name} must be a tuple, such as (1e-6,), not {value!r}")
+    for name, limit in _table(info, "limits", path).items():
+        try:
+            bounds_of(str(limit))
+        except ValueError as error:
+            raise UsageError(f"{path.name}: INFO limits of {name}: {error}") from None
+
+
+def _table(info: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
+    value = info.get(key, {})
+    if not isinstance(value, dict):
+        raise UsageError(f"{path.name}: INFO {key} must be a dict(option=...), not {value!r}")
+    return value
 
 
 def _defaults(function: ast.FunctionDef, path: Path) -> dict[str, Any]:

@@ -338,7 +338,7 @@ class Run:
         except KeyboardInterrupt:
             self.torn = True  # a first-order step may be half written
             self._end("interrupted", "stopped by a second Ctrl-C, in the middle of a step")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if os.environ.get("ZOBENCH_DEBUG"):
                 raise
             self._end("oom" if _out_of_memory(error) else "error", f"{type(error).__name__}: {error}")

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -175,12 +177,23 @@ def multiple(info: Mapping[str, Any], options: Mapping[str, Any]) -> float:
     return state_bytes(info, options, shapes) / sum(math.prod(s.dims) * s.itemsize for s in shapes)
 
 
+def bounds_of(limit: str) -> list[tuple[str, float]]:
+    """(operator, bound) of each part of a limit such as ">=0" or ">=0 <1"; ValueError for another text."""
+    parts = [re.fullmatch(r"(<=|>=|<|>)(\S+)", part) for part in limit.split()]
+    if not parts or None in parts:
+        raise ValueError(f"cannot read the limit {limit!r}: write '>=0', '<1' or both, '>=0 <1'")
+    return [(part[1], float(part[2])) for part in parts if part]
+
+
 def within(limit: str, value: float) -> bool:
-    """Whether a finite number keeps a limit such as ">=0"."""
-    operator = limit.rstrip("0123456789.e-+")
-    bound = float(limit[len(operator) :])
-    holds = {">=": value >= bound, ">": value > bound, "<=": value <= bound, "<": value < bound}
-    return holds[operator] and abs(value) != math.inf
+    """Whether a finite number keeps a limit such as ">=0 <1"."""
+    compare = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+    return abs(value) != math.inf and all(compare[sign](value, bound) for sign, bound in bounds_of(limit))
+
+
+def spoken(limit: str) -> str:
+    """The limit in a sentence: ">= 0 and < 1"."""
+    return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds_of(limit))
 
 
 def check(info: Mapping[str, Any], options: Mapping[str, Any]) -> None:
@@ -188,7 +201,6 @@ def check(info: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     limits, choices = COMMON_LIMITS | info.get("limits", {}), COMMON_CHOICES | info.get("choices", {})
     for name, value in options.items():
         if name in limits and isinstance(value, (int, float)) and not within(limits[name], value):
-            operator = limits[name].rstrip("0123456789.e-+")
-            raise ValueError(f"{name} must be {operator} {float(limits[name][len(operator) :]):g}, not {value!r}")
+            raise ValueError(f"{name} must be {spoken(limits[name])}, not {value!r}")
         if name in choices and value not in choices[name]:
             raise ValueError(f"{name} must be one of {', '.join(map(str, choices[name]))}, not {value!r}")

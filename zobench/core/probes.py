@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,17 @@ class Probe:
     batch: Any = None
     kind: str = "loss"  # loss -> float | jvp -> (loss, slope) | grad -> loss, gradients left in p.grad
     blocks: frozenset[int] | None = None  # of a grad probe: the tensors that get a gradient; None means all
+
+
+def _with_batch(closure: Callable[..., Any], batch: Any) -> Any:
+    """closure(batch=...), or one sentence where it takes no such argument."""
+    try:
+        inspect.signature(closure).bind(batch=batch)
+    except TypeError:
+        raise TypeError(
+            "this method asks for more than one minibatch a step: its closure must take batch= (None, a number, long, short)"
+        ) from None
+    return closure(batch=batch)
 
 
 class Evaluator:
@@ -62,7 +74,7 @@ class Evaluator:
 
     def value(self, probe: Probe, closure: Callable[..., Any]) -> Any:
         """What the closure returned at the probe: a tensor or float; for `jvp` a pair."""
-        call = closure if probe.batch is None else lambda: closure(batch=probe.batch)
+        call = closure if probe.batch is None else lambda: _with_batch(closure, probe.batch)
         if probe.kind == "jvp":
             return self._jvp(probe, call)
         if probe.kind == "grad":
@@ -174,6 +186,10 @@ class Evaluator:
                 for module, name, p in places:
                     module._parameters[name] = duals[number[id(p)]]  # type: ignore[assignment]
                 loss = call()
+                if not isinstance(loss, Tensor):
+                    raise TypeError(
+                        "a jvp probe needs the loss as a tensor: its closure must not return a Python number"
+                    )
                 primal, tangent = forward.unpack_dual(loss)
                 return primal, torch.zeros_like(primal) if tangent is None else tangent
             finally:

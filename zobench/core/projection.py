@@ -101,7 +101,7 @@ def _signed(basis: Tensor) -> Tensor:
 
 
 def _projected(name: str, p: Tensor, group: dict[str, Any]) -> bool:
-    return p.ndim == 2 and (group["skip"] == "" or group["skip"] not in name)
+    return p.ndim == 2 and p.numel() > 0 and (group["skip"] == "" or group["skip"] not in name)
 
 
 def _right(p: Tensor) -> bool:

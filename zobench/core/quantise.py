@@ -20,6 +20,8 @@ def largest(bits: int) -> int:
 
 def fit(w: Tensor, bits: int, scales: str, span: float = 1.0) -> Tensor:
     """(rows,) or (1,): scales at which the grid just holds w. What is all zero gets a grid from -span to span."""
+    if not w.numel():
+        return torch.ones(1, dtype=computing_dtype(w.dtype), device=w.device)
     rows = w.detach().to(computing_dtype(w.dtype)).reshape(w.shape[0] if scales == "row" and w.dim() >= 2 else 1, -1)
     reach = rows.abs().amax(1)
     return torch.where(reach > 0, reach, reach.max() if reach.max() > 0 else span) / largest(bits)
@@ -27,7 +29,7 @@ def fit(w: Tensor, bits: int, scales: str, span: float = 1.0) -> Tensor:
 
 def spread(scale: Tensor, w: Tensor) -> Tensor:
     """Numbers of the scales, shaped to multiply w."""
-    return scale.view(-1, *(1,) * (w.dim() - 1)) if w.dim() > 1 else scale
+    return scale.view(-1, *(1,) * (w.dim() - 1)) if w.dim() else scale.view(())
 
 
 def spread_part(scale: Tensor, w: Tensor, part: slice) -> Tensor:
@@ -42,6 +44,6 @@ def codes(w: Tensor, scale: Tensor, bits: int) -> Tensor:
     return (w.to(scale.dtype) / spread(scale, w)).round().clamp(-largest(bits), largest(bits)).nan_to_num(0.0)
 
 
-def write(w: Tensor, numbers: Tensor, scale: Tensor) -> None:
-    """w = scale * code."""
-    w.copy_((numbers.to(scale.dtype) * spread(scale, w)).to(w.dtype))
+def write(w: Tensor, numbers: Tensor, scale: Tensor) -> Tensor:
+    """w = scale * code, in place."""
+    return w.copy_((numbers.to(scale.dtype) * spread(scale, w)).to(w.dtype))

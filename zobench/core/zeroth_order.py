@@ -90,6 +90,8 @@ class ZerothOrder(torch.optim.Optimizer):
         for name, value in defaults.items():
             if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a finite number >= 0, not {value}")
+        if not isinstance(params, nn.Module):
+            params = _checked(params)
         common = dict(law=law, guide=guide, candidates=candidates, alpha=alpha)
         about.check(self.info, defaults | dict(weight_decay=weight_decay) | common | options)
         super().__init__(params, dict(weight_decay=weight_decay) | defaults)  # type: ignore[arg-type]
@@ -181,10 +183,12 @@ class ZerothOrder(torch.optim.Optimizer):
             raise Diverged(f"step {self.steps + 1}: the update is not finite")
 
     def gradient(self) -> Direction:
-        """What a probe of kind `grad` has left in p.grad, which is emptied: zero where there is none."""
+        """What a probe of kind `grad` has left in p.grad, which is emptied: zero where there is none. Diverged if not finite."""
         found = [None if p.grad is None else p.grad.detach() for p in self.tensors]
         for p in self.tensors:
             p.grad = None
+        if not all(g.isfinite().all() for g in found if g is not None):
+            raise Diverged(f"step {self.steps + 1}: the gradient is not finite")
         return dense(found)
 
     def decay(self) -> Direction:
@@ -331,8 +335,14 @@ class ZerothOrder(torch.optim.Optimizer):
         super().__setstate__(state)
         self.driver, self.evaluator = Live(), Evaluator(self.tensors, model, mode)
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Only while the optimizer is made: a tensor's number names its noise, and probes and state are laid out for all."""
+        if hasattr(self, "evaluator"):
+            raise ValueError("a zeroth-order optimizer takes all its parameter groups when it is made; make a new one")
+        super().add_param_group(param_group)
+
     def state_dict(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in KEPT}
+        own = {name: getattr(self, name) for name in KEPT} | {"memory": dict(self.memory)}
         return super().state_dict() | {"zeroth_order": own}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -343,10 +353,22 @@ class ZerothOrder(torch.optim.Optimizer):
                 self.state[p][name] = value.to(p.device, copy=True) if isinstance(value, Tensor) else value
         for name in KEPT:
             setattr(self, name, own[name])
+        self.memory = dict(own["memory"])
         devices = {p.device for p in self.tensors}
         if len(devices) == 1:  # a file knows no device
             (device,) = devices
             self.memory = tree_map(lambda v: v.to(device) if isinstance(v, Tensor) else v, self.memory)
+
+
+def _checked(params: Any) -> Any:
+    """The parameters, whose groups must have rates and decays that are finite numbers >= 0."""
+    groups = list(params)
+    for group in groups if groups and isinstance(groups[0], dict) else ():
+        for name in ("lr", "weight_decay"):
+            value = group.get(name, 0.0)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} of a group must be a finite number >= 0, not {value}")
+    return groups
 
 
 class Driver:

@@ -16,7 +16,7 @@ INFO = dict(
     replay="none",
     mode="train",
     grid=dict(lr=(1e-5, 5e-5, 8e-5)),
-    limits=dict(lr=">=0", beta1=">=0", beta2=">=0", eps=">0", weight_decay=">=0"),
+    limits=dict(lr=">=0", beta1=">=0 <1", beta2=">=0 <1", eps=">0", weight_decay=">=0"),
     aliases=(),
     notes="weight_decay is added to the gradient, as in torch; for decoupled decay use AdamW.",
 )

@@ -18,7 +18,7 @@ INFO = dict(
     replay="local",
     mode="eval",
     grid=dict(lr=(1e-8, 1e-7, 1e-6)),
-    limits=dict(lr=">=0", eps=">0", history=">=1", beta1=">=0", beta2=">=0", adam_eps=">0", scale=">0"),
+    limits=dict(lr=">=0", eps=">0", history=">=1", beta1=">=0 <1", beta2=">=0 <1", adam_eps=">0", scale=">0"),
     brief=dict(history=4),
     aliases=(),
     notes="As released: sums without the factors 1 - beta, no bias correction, adam_eps 1e-5 outside the root, and a "

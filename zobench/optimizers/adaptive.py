@@ -20,8 +20,8 @@ INFO = dict(
     mode="train",
     grid=dict(lr=(1e-5, 5e-5, 8e-5)),
     limits=dict(
-        lr=">=0", beta1=">=0", beta2=">=0", eps=">0", weight_decay=">=0", clip=">=0", decay=">=0", start=">=0", warmup=">=0",
-        patience=">=0", factor=">0", tol=">=0", total_steps=">=0",
+        lr=">=0", beta1=">=0 <1", beta2=">=0 <1", eps=">0", weight_decay=">=0", clip=">=0", decay=">=0",
+        start=">=0 <1", warmup=">=0", patience=">=0", factor=">0", tol=">=0", total_steps=">=0",
     ),
     aliases=(),
     notes="zobench's reading of 2412.04718, not the published algorithm: no source that we could reach prints its update rule. "
@@ -51,8 +51,6 @@ class Adaptive(FirstOrder, torch.optim.Adam):
         about.check(INFO, run)
         if decay and not total_steps:
             raise ValueError("the decay ends with the run: give total_steps, its length in steps, or decay=0")
-        if start >= 1:
-            raise ValueError(f"start is a fraction of the run and must be < 1, not {start!r}")
         super().__init__(
             params, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, decoupled_weight_decay=True
         )

@@ -16,7 +16,7 @@ INFO = dict(
     replay="none",
     mode="eval",
     grid=dict(lr=(1e-5, 1e-4), mix=(1e-3, 1e-2, 1e-1)),
-    limits=dict(lr=">=0", eps=">0", mix=">=0"),
+    limits=dict(lr=">=0", eps=">0", mix=">=0 <=1"),
     choices=dict(split=("all", "length")),
     aliases=(),
     notes="mix is the paper's alpha. split=all is Addax-WA: both minibatches from the whole data. split=length: rows "
@@ -36,13 +36,11 @@ class Addax(ZerothOrder):
 
     def __init__(self, params, lr=1e-4, *, eps=1e-3, mix=1e-2, split="all", **common):
         super().__init__(params, dict(lr=lr), eps=eps, mix=mix, split=split, **common)
-        if mix > 1:
-            raise ValueError(f"mix must be <= 1, not {mix!r}")
 
     def update(self):
         far, near = (None, 1) if self.split == "all" else ("long", "short")
         z = yield from self.direction(batch=far)
         slope, loss = yield from slope_along(self, z, batch=far)
-        yield self.at(kind="grad", batch=near)
+        self.finite((yield self.at(kind="grad", batch=near)))
         self.descend(self.mix * slope * z + (1 - self.mix) * self.gradient())
         return loss

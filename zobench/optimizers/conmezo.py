@@ -19,7 +19,7 @@ INFO = dict(
     replay="local",
     mode="eval",
     grid=dict(lr=(1e-6, 1e-7)),
-    limits=dict(lr=">=0", eps=">0", cone=">=0", beta=">=0", warmup=">=0", history=">=1"),
+    limits=dict(lr=">=0", eps=">0", cone=">=0", beta=">=0 <1", warmup=">=0", history=">=1"),
     choices=dict(moments=("stored", "recomputed")),
     brief=dict(warmup=20, history=4),
     aliases=(),
@@ -44,8 +44,6 @@ class ConMeZO(ZerothOrder):
     def __init__(
         self, params, lr=1e-7, *, eps=1e-3, cone=1.35, beta=0.99, warmup=2000, moments="stored", history=30, **common
     ):  # fmt: skip
-        if beta >= 1:
-            raise ValueError(f"beta must be < 1, not {beta!r}")
         options = dict(eps=eps, cone=cone, beta=beta, warmup=warmup, moments=moments, history=history)
         super().__init__(params, dict(lr=lr), **options, **common)
 

@@ -18,7 +18,9 @@ INFO = dict(
     replay="none",
     mode="train",
     grid=dict(lr=(1e-5, 3e-5, 1e-4)),
-    limits=dict(lr=">=0", rank=">=1", gap=">=1", scale=">=0", beta1=">=0", beta2=">=0", eps=">0", weight_decay=">=0"),
+    limits=dict(
+        lr=">=0", rank=">=1", gap=">=1", scale=">=0", beta1=">=0 <1", beta2=">=0 <1", eps=">0", weight_decay=">=0"
+    ),
     choices=dict(eps_form=("released", "torch")),
     brief=dict(rank=1, gap=3),
     aliases=(),

@@ -15,7 +15,7 @@ INFO = dict(
     replay="local",
     mode="eval",
     grid=dict(lr=(1e-6, 1e-7)),
-    limits=dict(lr=">=0", eps=">0", smooth=">=0"),
+    limits=dict(lr=">=0", eps=">0", smooth=">=0 <=1"),
     aliases=(),
     notes="H is kept in float32: its relative change of about 1e-6 a step is lost in the weights' half precision, where the "
     "release is MeZO. It also runs a fourth forward for its log, and its script sets smooth = 0. H is held above 1e-12.",
@@ -45,6 +45,7 @@ class HiZOO(ZerothOrder):
     def update(self):
         z = yield from self.direction()  # z / sqrt(H), with the old H
         here, plus, minus = yield self.at(Direction()), self.at(self.eps * z), self.at(-self.eps * z)
+        self.finite(here, plus, minus)
         slope = (plus - minus) / (2 * self.eps)
         curvature = abs(plus + minus - 2 * here) / (2 * self.eps**2)
 

@@ -15,7 +15,7 @@ INFO = dict(
     replay="exact",
     mode="eval",
     grid=dict(lr=(1e-6, 1e-7)),
-    limits=dict(lr=">=0", eps=">0", sparsity=">=0"),
+    limits=dict(lr=">=0", eps=">0", sparsity=">=0 <1"),
     aliases=(),
     notes="Our reading (no code was released that we could read): embedding and head count as layers and are sampled "
     "like the others; round((1 - sparsity) L) layers are active, at least one. sparsity 0 is mezo in equal "
@@ -33,8 +33,6 @@ class LeZO(ZerothOrder):
 
     def __init__(self, params, lr=1e-6, *, eps=1e-3, sparsity=0.75, **common):
         super().__init__(params, dict(lr=lr), eps=eps, sparsity=sparsity, **common)
-        if sparsity >= 1:
-            raise ValueError(f"sparsity must be < 1, not {sparsity!r}")
 
     def active(self):
         """Numbers of the tensors in this step's layers: those with the lowest of L random numbers."""

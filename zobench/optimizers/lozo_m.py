@@ -17,7 +17,7 @@ INFO = dict(
     replay="local",
     mode="eval",
     grid=dict(lr=(1e-6, 1e-7)),
-    limits=dict(lr=">=0", eps=">0", rank=">=1", interval=">=1", beta=">=0"),
+    limits=dict(lr=">=0", eps=">0", rank=">=1", interval=">=1", beta=">=0 <1"),
     brief=dict(interval=5, rank=1),
     aliases=(),
     notes="As in the released code: U V^T is not divided by the rank, and the first momentum is g U, not (1 - beta) g U. "
@@ -36,8 +36,6 @@ class LOZOM(ZerothOrder):
     """
 
     def __init__(self, params, lr=1e-7, *, eps=1e-3, rank=2, interval=50, beta=0.9, **common):
-        if beta >= 1:
-            raise ValueError(f"beta must be < 1, not {beta!r}")
         super().__init__(params, dict(lr=lr), eps=eps, rank=rank, interval=interval, beta=beta, **common)
 
     def propose(self):

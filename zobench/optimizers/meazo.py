@@ -15,7 +15,7 @@ INFO = dict(
     replay="exact",
     mode="eval",
     grid=dict(lr=(1e-6, 1e-5, 1e-4)),
-    limits=dict(lr=">=0", eps=">0", n=">=1", beta=">=0", zeta=">0"),
+    limits=dict(lr=">=0", eps=">0", n=">=1", beta=">=0 <1", zeta=">0"),
     aliases=(),
     notes="From a secondary source, which prints beta^(t-1) in the bias correction (undefined in the first step: t here). "
     "Its v is of the mean of the n signed slopes; beta, zeta, n and the grid are ours. Does not depend on the scale "
@@ -35,8 +35,6 @@ class MEAZO(ZerothOrder):
     elementwise = True
 
     def __init__(self, params, lr=1e-5, *, eps=1e-3, n=1, beta=0.99, zeta=1e-8, **common):
-        if beta >= 1:
-            raise ValueError(f"beta must be < 1, not {beta!r}")
         super().__init__(params, dict(lr=lr), eps=eps, n=n, beta=beta, zeta=zeta, **common)
 
     def update(self):

@@ -17,7 +17,7 @@ INFO = dict(
     replay="exact",
     mode="eval",
     grid=dict(lr=(1e-6, 1e-7, 1e-8)),
-    limits=dict(lr=">=0", eps=">0", n=">=1", momentum=">=0", history=">=1"),
+    limits=dict(lr=">=0", eps=">0", n=">=1", momentum=">=0 <1", history=">=1"),
     choices=dict(moments=("stored", "recomputed")),
     brief=dict(history=4),
     aliases=(),
@@ -38,8 +38,6 @@ class MeZOMomentum(ZerothOrder):
     """
 
     def __init__(self, params, lr=1e-7, *, eps=1e-3, n=1, momentum=0.9, moments="stored", history=30, **common):
-        if momentum >= 1:
-            raise ValueError(f"momentum must be < 1, not {momentum!r}")
         super().__init__(
             params, dict(lr=lr), eps=eps, n=n, momentum=momentum, moments=moments, history=history, **common
         )

@@ -20,7 +20,7 @@ INFO = dict(
     mode="eval",
     quantised=True,
     grid=dict(lr=(1e-6, 1e-7)),
-    limits=dict(lr=">=0", eps=">0", n=">=1", bits=">=2", span=">0"),
+    limits=dict(lr=">=0", eps=">0", n=">=1", bits=">=2 <=8", span=">0"),
     choices=dict(scales=("tensor", "row")),
     aliases=(),
     notes="From a secondary source. Our reading: every trained tensor is rounded to its grid when the optimizer is made; "
@@ -43,13 +43,28 @@ class QuZO(ZerothOrder):
     """
 
     def __init__(self, params, lr=1e-6, *, eps=1e-2, n=1, bits=8, scales="row", span=1.0, **common):
-        if bits > 8:
-            raise ValueError(f"bits must be <= 8, not {bits!r}")
         super().__init__(params, dict(lr=lr), eps=eps, n=n, bits=bits, scales=scales, span=span, **common)
-        with torch.no_grad():
-            for p in self.tensors:
-                scale = self.state[p]["scale"] = quantise.fit(p, bits, scales, span)
-                quantise.write(p.data, quantise.codes(p.data, scale, bits), scale)
+        for p in self.tensors:
+            self.state[p]["scale"] = quantise.fit(p, bits, scales, span)
+        self.given = [p.detach().clone() for p in self.tensors]  # until the first step; see load_state_dict
+        self.write([self.on_grid(p, w) for p, w in zip(self.tensors, self.given, strict=True)])
+
+    def on_grid(self, p, w):
+        scale = self.state[p]["scale"]
+        return quantise.write(w.clone(), quantise.codes(w, scale, self.bits), scale)
+
+    @torch.no_grad()
+    def write(self, values):
+        for p, value in zip(self.tensors, values, strict=True):
+            p.data.copy_(value)
+
+    def load_state_dict(self, state_dict):
+        """Weights that were loaded before this optimizer was made, which rounded them to another grid, are put back."""
+        pairs = list(zip(self.tensors, self.given or (), strict=False))
+        untouched = bool(pairs) and all(torch.equal(p, self.on_grid(p, w)) for p, w in pairs)
+        super().load_state_dict(state_dict)
+        if untouched:
+            self.write([self.on_grid(p, w) for p, w in pairs])
 
     def made_of(self, values):
         """A direction whose elements are values(w, i, part)."""
@@ -77,6 +92,7 @@ class QuZO(ZerothOrder):
         return self.draw() if self.guide == "none" else self.rounded(self.draw())
 
     def update(self):
+        self.given = None
         probed, u, limit = [], [], quantise.largest(self.bits)
         for _ in range(self.n):
             u.append((yield from self.direction()))

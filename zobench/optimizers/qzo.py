@@ -22,7 +22,7 @@ INFO = dict(
     mode="eval",
     quantised=True,
     grid=dict(lr=(1e-8, 1e-7, 1e-6)),
-    limits=dict(lr=">=0", eps=">0", clip=">0", bits=">=2"),
+    limits=dict(lr=">=0", eps=">0", clip=">0", bits=">=2 <=8"),
     choices=dict(scales=("tensor", "row"), law=("gaussian", "rademacher")),
     aliases=(),
     notes="From a secondary source. Our reading: every trained tensor is rounded when the optimizer is made, to codes "
@@ -51,8 +51,6 @@ class QZO(ZerothOrder):
     """
 
     def __init__(self, params, lr=1e-7, *, eps=1e-3, clip=100.0, bits=4, scales="row", **common):
-        if bits > 8:
-            raise ValueError(f"bits must be <= 8, not {bits!r}")
         super().__init__(params, dict(lr=lr), eps=eps, clip=clip, bits=bits, scales=scales, **common)
         if self.defaults["weight_decay"]:
             raise ValueError("weight_decay acts on weights, and here they are frozen: leave it at 0")
@@ -61,6 +59,12 @@ class QZO(ZerothOrder):
                 scale = self.state[p]["scale"] = quantise.fit(p, bits, scales)
                 self.state[p]["codes"] = quantise.codes(p.data, scale, bits).to(torch.int8)
                 quantise.write(p.data, self.state[p]["codes"], scale)
+
+    def load_state_dict(self, state_dict):
+        super().load_state_dict(state_dict)
+        with torch.no_grad():
+            for p in self.tensors:  # making this optimizer has rounded them once more
+                quantise.write(p.data, self.state[p]["codes"], self.state[p]["scale"])
 
     def propose(self):
         self.draws += 1

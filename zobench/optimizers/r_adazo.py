@@ -20,7 +20,7 @@ INFO = dict(
     replay="local",
     mode="eval",
     grid=dict(lr=(1e-5, 1e-4, 1e-3)),
-    limits=dict(lr=">=0", mu=">0", n=">=1", beta1=">=0", beta2=">=0", adam_eps=">0", history=">=1"),
+    limits=dict(lr=">=0", mu=">0", n=">=1", beta1=">=0 <1", beta2=">=0 <1", adam_eps=">0", history=">=1"),
     choices=dict(moments=("stored", "recomputed")),
     brief=dict(history=4),
     aliases=(),

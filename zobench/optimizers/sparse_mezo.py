@@ -17,7 +17,7 @@ INFO = dict(
     replay="exact",
     mode="eval",
     grid=dict(lr=(1e-7, 5e-7, 1e-6, 2e-6)),
-    limits=dict(lr=">=0", eps=">0", sparsity=">=0"),
+    limits=dict(lr=">=0", eps=">0", sparsity=">=0 <1"),
     brief=dict(sparsity=0.0),
     aliases=("smezo", "s-mezo"),
     notes="The mask is a predicate on the unperturbed weights, the same in probe and update. |theta| and not theta is "
@@ -39,8 +39,6 @@ class SparseMeZO(ZerothOrder):
 
     def __init__(self, params, lr=1e-6, *, eps=1e-3, sparsity=0.8, **common):
         super().__init__(params, dict(lr=lr), eps=eps, sparsity=sparsity, **common)
-        if sparsity >= 1:
-            raise ValueError(f"sparsity must be < 1, not {sparsity!r}")
 
     def propose(self):
         return self.draw().scaled(self.small) if self.sparsity else self.draw()

@@ -45,7 +45,7 @@ class SubZero(ZerothOrder):
 
     def shape(self, p):
         short, long = sorted(lowrank.matrix_shape(p))
-        if short <= 64 and long > self.aspect * short:
+        if 0 < short <= 64 and long > self.aspect * short:
             return side(p.numel()), p.numel() // side(p.numel())
         return lowrank.matrix_shape(p)
 

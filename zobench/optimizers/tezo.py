@@ -21,7 +21,7 @@ INFO = dict(
     replay="local",
     mode="eval",
     grid=dict(lr=(1e-6, 1e-7)),
-    limits=dict(lr=">=0", eps=">0", rank=">=1", beta1=">=0", beta2=">=0", adam_eps=">0"),
+    limits=dict(lr=">=0", eps=">0", rank=">=1", beta1=">=0 <1", beta2=">=0 <1", adam_eps=">0"),
     choices=dict(variant=("plain", "m", "adam")),
     aliases=(),
     notes="No code is released. Our reading: one rank for all matrices, which may exceed min(m, n) (the paper sets it by "

@@ -16,7 +16,7 @@ INFO = dict(
     replay="local",
     mode="eval",
     grid=dict(lr=(1e-4, 1e-5, 1e-6, 1e-7, 1e-8)),
-    limits=dict(lr=">=0", eps=">0", queries=">=1", beta1=">=0", beta2=">=0", adam_eps=">0"),
+    limits=dict(lr=">=0", eps=">0", queries=">=1", beta1=">=0 <1", beta2=">=0 <1", adam_eps=">0"),
     choices=dict(sides=("two", "one")),
     brief=dict(lr=0.02),
     aliases=(),

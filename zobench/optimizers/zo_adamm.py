@@ -17,7 +17,7 @@ INFO = dict(
     replay="local",
     mode="eval",
     grid=dict(lr=(1e-6, 1e-5, 1e-4, 1e-3)),
-    limits=dict(lr=">=0", eps=">0", beta1=">=0", beta2=">=0"),
+    limits=dict(lr=">=0", eps=">0", beta1=">=0 <1", beta2=">=0 <1"),
     aliases=(),
     notes="(d / mu) (f(x + mu u) - f(x)) u with u on the unit sphere is ghat below with mu = eps sqrt(d): law=sphere has "
     "that radius. As released: beta1 = beta2 = 0.9, v and vhat start at 1e-7, no bias correction, nothing added to "

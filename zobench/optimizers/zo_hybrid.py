@@ -22,7 +22,8 @@ INFO = dict(
     aliases=("elastic-zo",),
     notes="The paper names the split and releases no code; this is our reading. Activations and gradients are kept "
     "for the last `late` layers alone (the head, or final norm, counts as one; a tied head belongs to the "
-    "embedding). No dropout in either half.",
+    "embedding). No dropout in either half. A model of one "
+    "layer (every regression here) is trained by gradients alone: there the two probes tell nothing.",
 )
 
 __all__ = ["ZOHybrid"]
@@ -45,7 +46,7 @@ class ZOHybrid(ZerothOrder):
         late = [i for block in self.blocks()[-self.late :] for i in block]
         z = yield from self.direction()
         slope, loss = yield from slope_along(self, z)
-        yield self.at(kind="grad", blocks=late)
+        self.finite((yield self.at(kind="grad", blocks=late)))
         gradient = self.gradient()
         if self.fo == "sgd":
             self.descend(slope * z + self.ratio * gradient)

@@ -56,7 +56,8 @@ class ZOMuon(ZerothOrder):
         terms = [t for t in estimate.terms if isinstance(t.source, Factored)]
         right = [None] * len(self.tensors)
         for i in self.matrices():
-            right[i] = rules.newton_schulz(sum(t.coefficient * t.source.right[i] for t in terms))
+            if terms:  # none where all slopes are zero
+                right[i] = rules.newton_schulz(sum(t.coefficient * t.source.right[i] for t in terms))
         return factored(self.memory["basis"], right)
 
     def update(self):

@@ -21,8 +21,7 @@ INFO = dict(
     aliases=("zo-sgd-conserve",),
     notes="The candidates are probed, not written and undone. Never under an optimizer with state: the released sweep "
     "left AdamW in place, where its steps of -2x and +2x undo nothing. reuse is our reading of the 4 forwards "
-    "that others count: the slope is one-sided, with f0 its other end. A candidate whose loss is not finite is "
-    "never taken.",
+    "that others count: the slope is one-sided, with f0 its other end.",
 )
 
 __all__ = ["ZOSGDCons"]
@@ -51,7 +50,8 @@ class ZOSGDCons(ZerothOrder):
         rates = [-lr for lr in self._per_tensor(lambda group: group["lr"])]
         moves = [Direction(), slope * z, -slope * z]
         down, up = yield [self.at((move + self.decay()).scaled(rates)) for move in moves[1:]]
-        losses = [loss if math.isfinite(loss) else math.inf for loss in (here, down, up)]
+        self.finite(down, up)
+        losses = [here, down, up]
         best = losses.index(min(losses))
         if best:
             self.descend(moves[best])

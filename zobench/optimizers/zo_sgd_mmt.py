@@ -16,7 +16,7 @@ INFO = dict(
     replay="exact",
     mode="eval",
     grid=dict(lr=(1e-5, 1e-6, 1e-7, 1e-8)),
-    limits=dict(lr=">=0", eps=">0", queries=">=1", momentum="<1"),
+    limits=dict(lr=">=0", eps=">0", queries=">=1", momentum=">=0 <1"),
     choices=dict(sides=("two", "one")),
     aliases=("zo-sgd-momentum",),
     notes="The mathematics of mezo-momentum in the peer benchmark's protocol. The estimate of all queries is formed "

@@ -43,7 +43,9 @@ class ZOSGDSign(ZerothOrder):
     def update(self):
         z, slopes, loss = yield from spsa(self, self.n, self.sides)
         if self.sign_of == "scalar":
-            self.descend(mean(z, [np.sign(slope) for slope in slopes]))
+            self.descend(
+                mean(z, [np.sign(slope) + 0 * slope for slope in slopes])
+            )  # 0 * inf is nan: a sign would hide it
             return loss
 
         def rule(p, estimate, decay, state, group):

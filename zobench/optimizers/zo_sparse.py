@@ -20,7 +20,7 @@ INFO = dict(
     replay="exact",
     mode="eval",
     grid=dict(sparsity=(0.1, 0.3, 0.5, 0.7, 0.9), resample=(1, 10, 100, 1000)),
-    limits=dict(lr=">=0", eps=">0", queries=">=1", sparsity=">=0", resample=">=1"),
+    limits=dict(lr=">=0", eps=">0", queries=">=1", sparsity=">=0 <1", resample=">=1"),
     choices=dict(mask=("random", "magnitude"), groups=("layer", "global"), keep=("small", "top"), sides=("two", "one")),
     brief=dict(resample=3),
     aliases=("zo-sgd-sparse",),
@@ -48,8 +48,6 @@ class ZOSparse(ZerothOrder):
     ):  # fmt: skip
         masks = dict(sparsity=sparsity, mask=mask, resample=resample, groups=groups, keep=keep)
         super().__init__(params, dict(lr=lr), eps=eps, queries=queries, sides=sides, **masks, **common)
-        if sparsity >= 1:
-            raise ValueError(f"sparsity must be < 1, not {sparsity!r}")
 
     def propose(self):
         return self.draw().scaled(self.kept) if self.sparsity else self.draw()
