@@ -9,13 +9,14 @@ INFO = dict(
     paper="2605.03869",
     order="zeroth",
     family="adaptive",
-    rate="2 * adaptive / sqrt(d)",
+    rate="adaptive * sqrt(d) * two_point / gradient / 3",
     forwards="n * (2 + guided)",
     state="0",
     replay="exact",
     mode="eval",
     grid=dict(lr=(1e-6, 1e-5, 1e-4)),
     limits=dict(lr=">=0", eps=">0", n=">=1", beta=">=0 <1", zeta=">0"),
+    brief=dict(lr=0.006),
     aliases=(),
     notes="From a secondary source, which prints beta^(t-1) in the bias correction (undefined in the first step: t here). "
     "Its v is of the mean of the n signed slopes; beta, zeta, n and the grid are ours. Does not depend on the scale "

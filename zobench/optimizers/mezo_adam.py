@@ -12,7 +12,7 @@ INFO = dict(
     paper="2305.17333",
     order="zeroth",
     family="adaptive",
-    rate="adaptive * sqrt(two_point / gradient)",
+    rate="adaptive / 2",
     forwards="n * (2 + guided)",
     state="2 * numel * wide if moments == 'stored' else 0",
     replay="local",

@@ -12,7 +12,8 @@ INFO = dict(
     paper="2402.01621",
     order="zeroth",
     family="adaptive",
-    rate="adaptive if option == 1 else two_point * d * (lipschitz if option == 2 else 1.01 * l0)",
+    rate="adaptive * sqrt(d) * two_point / gradient if option == 1 "
+    "else two_point * d * (lipschitz if option == 2 else 1.01 * l0)",
     forwards="2 + guided + (2 if option != 1 and not sign_trick else 0)",
     state="0",
     replay="exact",

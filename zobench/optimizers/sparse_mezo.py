@@ -12,6 +12,7 @@ INFO = dict(
     paper="2402.15751",
     order="zeroth",
     family="two-point",
+    rate="two_point / (1 - sparsity) ** 2 if d > 100000 else two_point",
     forwards="2 + guided",
     state="0",
     replay="exact",

@@ -10,7 +10,7 @@ INFO = dict(
     paper="2402.11592",
     order="zeroth",
     family="adaptive",
-    rate="adaptive * sqrt(two_point / gradient)",
+    rate="adaptive / 2",
     forwards="queries * ((2 if sides == 'two' else 1) + guided) + (0 if sides == 'two' else 1)",
     state="2 * numel * wide",
     replay="local",

@@ -11,6 +11,7 @@ INFO = dict(
     paper="2602.17155",
     order="zeroth",
     family="two-point",
+    rate="two_point * max(sqrt(d) / 4, 1)",
     forwards="n + 1 + n * guided if opt == 'muon' else n * (2 + guided)",
     state="rows * min(rank, rows, cols) * wide if matrix else 0",
     replay="local",
