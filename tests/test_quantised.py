@@ -183,5 +183,5 @@ def test_state_keeps_its_dtypes_over_a_state_dict(cls):
 
 @pytest.mark.parametrize("cls", (QuZO, QZO))
 def test_more_than_eight_bits_are_refused(cls):
-    with pytest.raises(ValueError, match="bits must be .*<= 8"):
+    with pytest.raises(ValueError, match=r"bits must be .*<= 8"):
         cls(Quadratic(), bits=9)

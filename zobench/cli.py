@@ -498,7 +498,10 @@ def _entry(name: str) -> registry.Entry:
         try:
             return registry.find(kind, bare)
         except UsageError as error:
-            if "unknown" not in str(error) and not bare.endswith(".py"):
+            other = bare.endswith(".py") and (
+                "needs a class" in str(error) or kind == "task"
+            )  # a task's file, or neither
+            if "unknown" not in str(error) and not other:
                 raise
     known = [n for kind in ("task", "optimizer", "baseline") for n in registry.entries(kind)]
     raise UsageError(

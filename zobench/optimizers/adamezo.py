@@ -22,7 +22,9 @@ INFO = dict(
     brief=dict(history=4),
     aliases=(),
     notes="As released: sums without the factors 1 - beta, no bias correction, adam_eps 1e-5 outside the root, and a "
-    "constant `scale` of 100, so that lr = 1e-7 serves the first `history` steps, which are MeZO's, and the others.",
+    "constant `scale` of 100, so that lr = 1e-7 serves the first `history` steps, which are MeZO's, and the others. "
+    "Looked into: a rate divided by sqrt(d) left toy_sentiment where it was; an element moves by lr * scale, so the "
+    "rate is Adam's over scale.",
 )
 
 __all__ = ["AdaMeZO"]

@@ -20,7 +20,9 @@ INFO = dict(
     aliases=(),
     notes="From a secondary source; scale = 1 makes E[r K(r)] = 1 and with it the estimate one of the gradient (our "
     "reading). E[(r K(r))^2] = 6.25: the price of the kernel is a step 6 times shorter, and at lr = 1e-7 here it is "
-    "about MeZO at 1e-6.",
+    "about MeZO at 1e-6. Looked into: on toy_sentiment the tuning seed hardly left the start in 150 steps at any of "
+    "six rates, while three other seeds reached MeZO. One step in seven goes uphill, up to 7.5 times as far: the "
+    "kernel's variance.",
 )
 
 __all__ = ["KerZOO"]

@@ -20,7 +20,8 @@ INFO = dict(
     aliases=(),
     notes="From a secondary source, which prints beta^(t-1) in the bias correction (undefined in the first step: t here). "
     "Its v is of the mean of the n signed slopes; beta, zeta, n and the grid are ours. Does not depend on the scale "
-    "of the loss, up to zeta.",
+    "of the loss, up to zeta. Looked into: with adaptive / sqrt(d) nothing moved on toy_sentiment; a step moves each "
+    "element by lr, as sign methods do, and takes their rate.",
 )
 
 __all__ = ["MEAZO"]

@@ -25,9 +25,10 @@ INFO = dict(
     aliases=(),
     notes="As in the released code, which multiplies by sqrt(m n / r^2) so that E|Z|^2 = m n; the paper does not. There a "
     "switch says that the weights are an adapter's, whose matrices are reshaped; here their shape says it (our "
-    "reading): a shorter side of at most 64, the longer above `aspect` times it. The factors are kept in float32 "
-    "and the rank is clamped; in the release they are cast to the weights' dtype. Published: rank 8 to 64, interval "
-    "500 to 2000; prompt tuning at lr 1e-3, eps 1e-2, rank 24.",
+    "reading): a shorter side of at most 64, the longer above `aspect` times it. The factors are kept in float32 and "
+    "the rank is clamped; in the release they are cast to the weights' dtype. Published: rank 8 to 64, interval 500 "
+    "to 2000; prompt tuning at lr 1e-3, eps 1e-2, rank 24. Looked into: behind on bigram, whose matrices are small: "
+    "with one subspace for the whole run (interval 2000) the optimum is not in reach.",
 )
 
 __all__ = ["SubZero"]
@@ -60,7 +61,7 @@ class SubZero(ZerothOrder):
         for i in self.matrices():
             (m, r), n = left[i].shape, len(right[i])
             core = self.numbers(i, (r, r), self.draws, philox.DIRECTION)
-            left[i] = left[i] @ core * (math.sqrt(m * n) / r)
+            left[i] = left[i] @ core * (math.sqrt(m * n) / max(r, 1))
         return lowrank.outer(left, right) + z.only(self.vectors())
 
     def update(self):

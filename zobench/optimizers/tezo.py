@@ -27,7 +27,8 @@ INFO = dict(
     notes="No code is released. Our reading: one rank for all matrices, which may exceed min(m, n) (the paper sets it by "
     "layer); U V^T is not divided by it, so lr 1e-7 at rank 8 steps about as MeZO at 1e-6; TeZO-Adam keeps of the "
     "square of U diag(tau) V^T the sum of the squared terms, whose mixed ones have mean zero. variant=adam needs an "
-    "lr like MeZO-Adam's (1e-4); its moments are bias-corrected.",
+    "lr like MeZO-Adam's (1e-4); its moments are bias-corrected. Looked into: behind on bigram, because U and V never"
+    " change and the optimum is not in their span.",
 )
 
 __all__ = ["TeZO"]
