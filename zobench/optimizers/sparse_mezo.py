@@ -27,7 +27,7 @@ INFO = dict(
     "mezo in equal bits. What starts at zero (most regressions here) is thus never masked; `brief` takes sparsity 0, "
     "as a frozen part keeps a quadratic from its minimum. Looked into: at MeZO's rate nothing was learned on "
     "toy_sentiment, because the small weights of a pretrained model carry little of the loss; at 25 times that rate "
-    "it learns as well as MeZO, hence the rate on large models.",
+    "it learns, if less evenly than MeZO (80 against 88 over three seeds), hence the rate on large models.",
 )
 
 __all__ = ["SparseMeZO"]
