@@ -27,10 +27,14 @@ def spsa(
     z = yield from directions(opt, n, **where)
     if sides == "two":
         values = yield [opt.at(radius * zj, **where) for zj in z for radius in (opt.eps, -opt.eps)]
-        slopes = [(plus - minus) / (2 * opt.eps) for plus, minus in zip(values[::2], values[1::2], strict=True)]
-        return z, slopes, sum(values) / len(values)
+        return z, two_sided(opt, values), sum(values) / len(values)
     here, *values = yield [opt.at(Direction(), **where), *(opt.at(opt.eps * zj, **where) for zj in z)]
     return z, [(value - here) / opt.eps for value in values], here
+
+
+def two_sided(opt: Any, values: Sequence[float]) -> list[float]:
+    """Slopes from losses at +eps z and -eps z in turn: L(+), L(-), L(+), L(-) ..."""
+    return [(plus - minus) / (2 * opt.eps) for plus, minus in zip(values[::2], values[1::2], strict=True)]
 
 
 def directions(opt: Any, n: int, **where: Any) -> Generator[Any, Any, list[Direction]]:
@@ -44,7 +48,7 @@ def directions(opt: Any, n: int, **where: Any) -> Generator[Any, Any, list[Direc
 def slope_along(opt: Any, z: Direction, **where: Any) -> Generator[Any, Any, tuple[float, float]]:
     """(two-sided projected gradient along a given z, mean of the two losses)."""
     plus, minus = yield opt.at(opt.eps * z, **where), opt.at(-opt.eps * z, **where)
-    return (plus - minus) / (2 * opt.eps), (plus + minus) / 2
+    return two_sided(opt, (plus, minus))[0], (plus + minus) / 2
 
 
 def mean(z: Sequence[Direction], slopes: Sequence[float]) -> Direction:
@@ -65,7 +69,7 @@ def layer_norms(opt: Any, of: str, n: int = 1) -> Generator[Any, Any, list[float
         z = [opt.draw() for _ in range(n)]
         parts = [zj.only(layer) for layer in layers for zj in z]
         values = yield [opt.at(radius * part) for part in parts for radius in (opt.eps, -opt.eps)]
-        slopes = [(plus - minus) / (2 * opt.eps) for plus, minus in zip(values[::2], values[1::2], strict=True)]
+        slopes = two_sided(opt, values)
         squares = [sum(g * g for g in slopes[k : k + n]) / n for k in range(0, len(slopes), n)]
     else:
         opt.driver.flush(opt)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,9 +19,8 @@ class FirstOrder:
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """INFO of the optimizer's file; a class of one's own made from it has it too."""
-        modules = [sys.modules.get(cls.__module__) for cls in type(self).__mro__]
-        return next((module.INFO for module in modules if hasattr(module, "INFO")), {})  # type: ignore[union-attr]
+        """INFO of the optimizer's file."""
+        return about.of_class(type(self))
 
     def _given(self) -> dict[str, Any]:
         return {**vars(self), **{k: v for k, v in self.param_groups[0].items() if k != "params"}}

@@ -19,6 +19,7 @@ import ast
 import math
 import operator
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -67,6 +68,12 @@ class Shape:
     name: str
     dims: tuple[int, ...]
     itemsize: int = 4
+
+
+def of_class(cls: type) -> Mapping[str, Any]:
+    """INFO of the file of an optimizer's class; a class of one's own made from it has it too."""
+    modules = [sys.modules.get(base.__module__) for base in cls.__mro__]
+    return next((module.INFO for module in modules if hasattr(module, "INFO")), {})  # type: ignore[union-attr]
 
 
 def evaluate(formula: Any, names: Mapping[str, Any]) -> float:

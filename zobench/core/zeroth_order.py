@@ -16,7 +16,6 @@ from __future__ import annotations
 import inspect
 import json
 import math
-import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ from zobench.core.blocks import blocks
 from zobench.core.guides import guided
 from zobench.core.perturb import Direction, dense, materialise, seeded, weights
 from zobench.core.probes import Evaluator, Probe
-from zobench.core.sphere import CHOICES, drawn
+from zobench.core.sphere import drawn
 from zobench.core.trace import FORMAT, Trace, digest, parameter_list
 
 KEPT = ("seed", "law", "draws", "steps", "jvps", "memory")  # what a state_dict holds beside torch's own
@@ -95,8 +94,6 @@ class ZerothOrder(torch.optim.Optimizer):
         common = dict(law=law, guide=guide, candidates=candidates, alpha=alpha)
         about.check(self.info, defaults | dict(weight_decay=weight_decay) | common | options)
         super().__init__(params, dict(weight_decay=weight_decay) | defaults)  # type: ignore[arg-type]
-        if law not in CHOICES:
-            raise ValueError(f"unknown law {law!r}: choose from {', '.join(CHOICES)}")
         for name, value in (common | options).items():
             setattr(self, name, value)
         self.seed = int(torch.initial_seed() if seed is None else seed) & philox.MASK
@@ -207,9 +204,8 @@ class ZerothOrder(torch.optim.Optimizer):
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """INFO of the optimizer's file; a class of one's own made from it has it too."""
-        modules = [sys.modules.get(cls.__module__) for cls in type(self).__mro__]
-        return next((module.INFO for module in modules if hasattr(module, "INFO")), {})  # type: ignore[union-attr]
+        """INFO of the optimizer's file."""
+        return about.of_class(type(self))
 
     def _given(self) -> dict[str, Any]:
         own = (*about.COMMON, *self.options)

@@ -1,7 +1,7 @@
 """KerZOO: probes at random radii, weighted by a kernel that cancels the bias of third order (2025, arXiv 2505.18886)."""
 
 from zobench.core import philox
-from zobench.core.estimators import mean
+from zobench.core.estimators import mean, two_sided
 from zobench.core.zeroth_order import ZerothOrder
 
 INFO = dict(
@@ -45,7 +45,7 @@ class KerZOO(ZerothOrder):
             u.append((yield from self.direction()))
             radii.append(2 * float(philox.uniform(self.seed, self.draws, 0, philox.ROUNDING, 1)) - 1)
         values = yield [self.at(side * self.eps * r * z) for z, r in zip(u, radii, strict=True) for side in (1, -1)]
-        slopes = [(plus - minus) / (2 * self.eps) for plus, minus in zip(values[::2], values[1::2], strict=True)]
+        slopes = two_sided(self, values)
         kernels = [self.scale * 15 / 4 * r * (5 - 7 * r * r) for r in radii]
         self.descend(mean(u, [k * slope for k, slope in zip(kernels, slopes, strict=True)]))
         return sum(values) / len(values)

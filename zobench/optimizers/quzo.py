@@ -3,7 +3,7 @@
 import torch
 
 from zobench.core import philox, quantise
-from zobench.core.estimators import mean
+from zobench.core.estimators import mean, two_sided
 from zobench.core.perturb import dense, elements
 from zobench.core.zeroth_order import ZerothOrder
 
@@ -98,7 +98,7 @@ class QuZO(ZerothOrder):
             u.append((yield from self.direction()))
             probed.append(self.rounded(u[-1]))
         values = yield [self.at(radius * z) for z in probed for radius in (self.eps, -self.eps)]
-        slopes = [(plus - minus) / (2 * self.eps) for plus, minus in zip(values[::2], values[1::2], strict=True)]
+        slopes = two_sided(self, values)
         estimate = mean([self.rounded(z) for z in u], slopes) + self.decay()
 
         def rule(p, g, noise, state, group):
