@@ -1,4 +1,9 @@
-"""SQuAD 1.1: answer a question with words of a paragraph (Rajpurkar et al., arXiv:1606.05250)"""
+"""SQuAD: answer a question with words of a paragraph (Rajpurkar et al., arXiv:1606.05250)
+
+version=2 adds questions without an answer in the paragraph (arXiv:1806.03822), to which `no answer` is right.
+"""
+
+from typing import Any
 
 from zobench.spec import Problem, Setting
 
@@ -15,15 +20,31 @@ INFO = dict(
     version=1,
     aliases=("SQuAD",),
     needs=("model",),
-    hub=dict(id="rajpurkar/squad", config="plain_text", folder="squad"),
+    hub=dict(
+        id="rajpurkar/squad",
+        config="plain_text",
+        folder="squad",
+    ),
     sizes=dict(train=87599, validation=10570),
+    fields=dict(title="text", context="text", question="text", answers="answers"),
+    by=dict(
+        version={
+            2: dict(
+                title="SQuAD 2.0 reading comprehension",
+                year=2018,
+                paper="arXiv:1806.03822",
+                hub=dict(id="rajpurkar/squad_v2", config="squad_v2", folder="squad_v2"),
+                sizes=dict(train=130319, validation=11873),
+                fields=dict(title="text", context="text", question="text", answers="answers?"),
+            )
+        }
+    ),
     budget="forwards=40000",
     batch_size=16,
     select="best",
     curve="linear",
     rates=(),
-    limits=dict(num_train=">0", num_dev=">0", num_eval=">0", max_new_tokens=">0"),
-    choices=dict(bos_mode=("mezo", "hf"), loss_dtype=("float32", "model")),
+    choices=dict(version=(1, 2)),
 )
 
 
@@ -33,32 +54,17 @@ def example(row: dict) -> tuple[str, list[str]]:
     >>> row = {"title": "Norman", "context": "They came from Norway.", "question": " Where from? "}
     >>> example(row | {"answers": {"text": ["Norway", "norway"], "answer_start": [15, 15]}})
     ('Title: Norman\\nContext: They came from Norway.\\nQuestion: Where from?\\nAnswer:', ['Norway', 'norway'])
+    >>> example(row | {"answers": {"text": [], "answer_start": []}})[1]
+    ['no answer']
     """
     question = row["question"].strip()
     prompt = f"Title: {row['title']}\nContext: {row['context']}\nQuestion: {question}\nAnswer:"
-    return prompt, list(row["answers"]["text"])
+    return prompt, list(row["answers"]["text"]) or ["no answer"]
 
 
-def build(
-    setting: Setting,
-    *,
-    num_train: int = 1000,
-    num_dev: int = 500,
-    num_eval: int = 1000,
-    bos_mode: str = "mezo",
-    loss_dtype: str = "float32",
-    max_new_tokens: int = 50,
-) -> Problem:
+def build(setting: Setting, *, version: int = 1, **shared: Any) -> Problem:
     from zobench.problems.generation import GenerationProblem
+    from zobench.problems.options import chosen
 
-    return GenerationProblem(
-        setting,
-        INFO,
-        example,
-        num_train=num_train,
-        num_dev=num_dev,
-        num_eval=num_eval,
-        bos_mode=bos_mode,
-        loss_dtype=loss_dtype,
-        max_new_tokens=max_new_tokens,
-    )
+    info, metrics = chosen(INFO, dict(version=version)), "squad" if version == 1 else "squad_v2"
+    return GenerationProblem(setting, info, example, metrics=metrics, **shared)

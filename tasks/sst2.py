@@ -1,4 +1,9 @@
-"""SST-2: is a snippet of a film review positive? (Socher et al., EMNLP 2013)"""
+"""SST-2: is a snippet of a film review positive? (Socher et al., EMNLP 2013)
+
+template=empty is the ablation of ZO-LLM (arXiv:2402.11592): no words between the snippet and the label word.
+"""
+
+from typing import Any
 
 from zobench.spec import Problem, Setting
 
@@ -15,45 +20,41 @@ INFO = dict(
     version=1,
     aliases=("SST2",),
     needs=("model",),
-    hub=dict(id="nyu-mll/glue", config="sst2", folder="glue/sst2"),
+    hub=dict(
+        id="nyu-mll/glue",
+        config="sst2",
+        folder="glue/sst2",
+    ),
     sizes=dict(train=67349, validation=872),
+    fields=dict(sentence="text", label=(0, 1)),
     budget="forwards=40000",
     batch_size=16,
     select="best",
     curve="linear",
     rates=(),
-    limits=dict(num_train=">0", num_dev=">0", num_eval=">0"),
-    choices=dict(bos_mode=("mezo", "hf"), loss_dtype=("float32", "model")),
+    choices=dict(template=("prompt", "empty")),
 )
 
 
-def example(row: dict) -> tuple[str, list[str], int]:
-    """Prompt, candidates, index of the right one.
+def example(row: dict) -> tuple[str, list[str], int, str]:
+    """Prompt, candidates, index of the right one, prompt for calibration.
 
     >>> example({"sentence": "a gorgeous , witty film ", "label": 1})
-    ('a gorgeous , witty film It was', [' terrible', ' great'], 1)
+    ('a gorgeous , witty film It was', [' terrible', ' great'], 1, ' It was')
     """
-    return f"{row['sentence'].strip()} It was", [" terrible", " great"], row["label"]
+    return f"{row['sentence'].strip()} It was", [" terrible", " great"], row["label"], " It was"
 
 
-def build(
-    setting: Setting,
-    *,
-    num_train: int = 1000,
-    num_dev: int = 500,
-    num_eval: int = 1000,
-    bos_mode: str = "mezo",
-    loss_dtype: str = "float32",
-) -> Problem:
+def bare(row: dict) -> tuple[str, list[str], int, str]:
+    """Without the words of the prompt.
+
+    >>> bare({"sentence": "a gorgeous , witty film ", "label": 1})
+    ('a gorgeous , witty film ', ['terrible', 'great'], 1, '')
+    """
+    return f"{row['sentence'].strip()} ", ["terrible", "great"], row["label"], ""
+
+
+def build(setting: Setting, *, template: str = "prompt", **shared: Any) -> Problem:
     from zobench.problems.choice import ChoiceProblem
 
-    return ChoiceProblem(
-        setting,
-        INFO,
-        example,
-        num_train=num_train,
-        num_dev=num_dev,
-        num_eval=num_eval,
-        bos_mode=bos_mode,
-        loss_dtype=loss_dtype,
-    )
+    return ChoiceProblem(setting, INFO, example if template == "prompt" else bare, template=template, **shared)

@@ -1,5 +1,7 @@
 """Toy COPA: which of two clauses is the cause, or the effect? In the form of COPA, for the tiny model"""
 
+from typing import Any
+
 from zobench.spec import Problem, Setting
 
 INFO = dict(
@@ -25,32 +27,32 @@ INFO = dict(
     rates=("gradient", "two-point", "adaptive"),
     # of the tiny model, found with a data seed that the card does not show
     step_rates={"gradient": 3e-2, "two-point": 3e-4, "adaptive": 5e-4},
-    limits=dict(num_train=">0", num_dev=">0", num_eval=">0"),
-    choices=dict(template=("prompt", "empty"), bos_mode=("mezo", "hf"), loss_dtype=("float32", "model")),
+    choices=dict(template=("prompt", "empty")),
+    late=("objective", "calibration"),  # stored results keep their cells
 )
 
 
-def example(row: dict) -> tuple[str, list[str], int]:
-    """Prompt, candidates, index of the right one: the form of COPA.
+def example(row: dict) -> tuple[str, list[str], int, str]:
+    """Prompt, candidates, index of the right one, prompt for calibration: the form of COPA.
 
     >>> row = {"choice1": "She lit a fire.", "choice2": "She took a nap.", "label": 1}
     >>> example(row | {"premise": "Anna was tired.", "question": "effect"})
-    ('Anna was tired so ', ['she lit a fire.', 'she took a nap.'], 1)
+    ('Anna was tired so ', ['she lit a fire.', 'she took a nap.'], 1, 'so ')
     >>> example(row | {"premise": "Anna was tired.", "question": "cause"})[0]
     'Anna was tired because '
     """
     word = "so" if row["question"] == "effect" else "because"
-    return f"{stem(row)} {word} ", choices(row), row["label"]
+    return f"{stem(row)} {word} ", choices(row), row["label"], f"{word} "
 
 
-def bare(row: dict) -> tuple[str, list[str], int]:
+def bare(row: dict) -> tuple[str, list[str], int, str]:
     """The same without the conjunction.
 
     >>> row = {"choice1": "She lit a fire.", "choice2": "She took a nap.", "label": 1}
     >>> bare(row | {"premise": "Anna was tired.", "question": "effect"})
-    ('Anna was tired ', ['she lit a fire.', 'she took a nap.'], 1)
+    ('Anna was tired ', ['she lit a fire.', 'she took a nap.'], 1, '')
     """
-    return f"{stem(row)} ", choices(row), row["label"]
+    return f"{stem(row)} ", choices(row), row["label"], ""
 
 
 def stem(row: dict) -> str:
@@ -64,22 +66,13 @@ def choices(row: dict) -> list[str]:
 def build(
     setting: Setting,
     *,
-    num_train: int = 1000,
     num_dev: int = 300,
     num_eval: int = 500,
     template: str = "prompt",
-    bos_mode: str = "mezo",
-    loss_dtype: str = "float32",
+    **shared: Any,
 ) -> Problem:
     from zobench.problems.choice import ChoiceProblem
 
-    return ChoiceProblem(
-        setting,
-        INFO | {"template": template},
-        example if template == "prompt" else bare,
-        num_train=num_train,
-        num_dev=num_dev,
-        num_eval=num_eval,
-        bos_mode=bos_mode,
-        loss_dtype=loss_dtype,
-    )
+    form = example if template == "prompt" else bare
+    sizes = dict(num_dev=num_dev, num_eval=num_eval)
+    return ChoiceProblem(setting, INFO, form, template=template, **sizes, **shared)

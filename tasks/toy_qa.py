@@ -1,5 +1,7 @@
 """Toy question answering: say what a person owns, eats, ...; in the form of SQuAD, for the tiny model"""
 
+from typing import Any
+
 from zobench.spec import Problem, Setting
 
 INFO = dict(
@@ -25,8 +27,8 @@ INFO = dict(
     rates=("gradient", "two-point", "adaptive"),
     # of the tiny model, found with a data seed that the card does not show
     step_rates={"gradient": 3e-2, "two-point": 1e-4, "adaptive": 5e-4},
-    limits=dict(num_train=">0", num_dev=">0", num_eval=">0", max_new_tokens=">0"),
-    choices=dict(template=("prompt", "empty"), bos_mode=("mezo", "hf"), loss_dtype=("float32", "model")),
+    choices=dict(template=("prompt", "empty")),
+    late=("objective",),  # stored results keep their cells
 )
 
 
@@ -55,24 +57,14 @@ def bare(row: dict) -> tuple[str, list[str]]:
 def build(
     setting: Setting,
     *,
-    num_train: int = 1000,
     num_dev: int = 300,
     num_eval: int = 500,
     max_new_tokens: int = 12,
     template: str = "prompt",
-    bos_mode: str = "mezo",
-    loss_dtype: str = "float32",
+    **shared: Any,
 ) -> Problem:
     from zobench.problems.generation import GenerationProblem
 
-    return GenerationProblem(
-        setting,
-        INFO | {"template": template},
-        example if template == "prompt" else bare,
-        num_train=num_train,
-        num_dev=num_dev,
-        num_eval=num_eval,
-        bos_mode=bos_mode,
-        loss_dtype=loss_dtype,
-        max_new_tokens=max_new_tokens,
-    )
+    form = example if template == "prompt" else bare
+    sizes = dict(num_dev=num_dev, num_eval=num_eval)
+    return GenerationProblem(setting, INFO, form, template=template, max_new_tokens=max_new_tokens, **sizes, **shared)

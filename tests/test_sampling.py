@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from task_files import load_task
 
-from zobench.problems.data import sample
+from zobench.problems.sampling import sample
 from zobench.spec import Setting
 
 # task, N_train, N_val, num_dev -> sizes, first three of each, first 12 hex digits of sha256 of the joined indices

@@ -5,7 +5,7 @@ import pytest
 import torch
 from task_files import load_task
 
-from zobench.models.load import load_causal_lm
+from zobench.models.load import load_model
 from zobench.problems.choice import ChoiceProblem
 from zobench.problems.scoring import Scorer, by_input, evaluating, pack
 from zobench.problems.text import Tokens
@@ -14,7 +14,7 @@ from zobench.spec import Setting, UsageError
 
 @pytest.fixture(scope="module")
 def model():
-    return load_causal_lm("random:opt-nano", seed=3)[0]
+    return load_model("random:opt-nano", seed=3)[0]
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,11 @@ def test_scores_equal_the_textbook_one_by_one(model, sequences):
         assert got[: -sequence.option].eq(0).all()
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("extra", [0, 3, 40])
-def test_padding_does_not_change_scores(model, sequences, extra):
-    plain, padded = (Scorer(model, pad=1)(pack(sequences, 1, "cpu", e)) for e in (0, extra))
+def test_padding_does_not_change_scores(model, sequences, extra, side):
+    plain = Scorer(model, pad=1)(pack(sequences, 1, "cpu"))
+    padded = Scorer(model, pad=1)(pack(sequences, 1, "cpu", extra, side=side))
     torch.testing.assert_close(padded, plain, rtol=1e-5, atol=1e-5)
 
 
@@ -89,11 +91,12 @@ def test_logits_are_computed_at_the_option_only(model, sequences):
     handle = model.register_forward_hook(lambda *args: seen.append(args[-1].logits.shape[1]))
     Scorer(model, pad=1)(pack(sequences, 1, "cpu"))
     handle.remove()
-    assert seen == [max(s.option for s in sequences)]
+    cells = {(tuple(s.ids[:-1]), len(s.ids) - k) for s in sequences for k in range(1, s.option + 1)}
+    assert seen == [len(cells)] and len(cells) < sum(len(s.ids) for s in sequences) / 4
 
 
 def test_loss_dtype_float32_keeps_what_the_models_dtype_rounds_away(sequences):
-    model = load_causal_lm("random:opt-nano", dtype="bfloat16")[0]
+    model = load_model("random:opt-nano", dtype="bfloat16")[0]
     options = pack(sequences, 1, "cpu")
     fine, coarse = (Scorer(model, 1, dtype)(options) for dtype in ("float32", "model"))
     assert (fine.dtype, coarse.dtype) == (torch.float32, torch.bfloat16)

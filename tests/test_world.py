@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from zobench.problems import world
-from zobench.problems.data import locate, sample
+from zobench.problems.data import locate
+from zobench.problems.sampling import sample
 
 MANY = 10_000  # documents of each kind
 

@@ -23,21 +23,41 @@ def synchronise(device: torch.device) -> None:
 
 
 class Counter:
-    """Counts root calls of a model, tokens that went in, and backwards; calls during `evaluation` are kept apart."""
+    """Counts forwards of a model, tokens that went in, and backwards; forwards during `evaluation` are kept apart.
+
+    A forward is a call of the model that begins sequences. A call that goes on with them, by the keys and values that an
+    earlier call left in a cache, is a part of the forward that began them: each position goes through the model once, as
+    in one forward over the whole. So a greedy answer is one forward, however many tokens it has, and so is a shared
+    prefix with its continuations. Every token that goes in is counted where it is read, padding included. Without a
+    cache every call begins anew, and counts.
+
+    A model wrapped by peft generates with the model inside; a call of that one counts unless the wrapper made it.
+    """
 
     def __init__(self, model: nn.Module):
         self.forwards = self.backwards = self.tokens = self.eval_forwards = 0
-        self._evaluating = False
-        self._handle = model.register_forward_pre_hook(self._forward, with_kwargs=True)
+        self._evaluating, self._inside = False, 0
+        base: Any = getattr(model, "get_base_model", lambda: model)()
+        self._handles = []
+        for module in {id(m): m for m in (model, base)}.values():
+            self._handles.append(module.register_forward_pre_hook(self._forward, with_kwargs=True))
+            self._handles.append(module.register_forward_hook(self._leave, always_call=True))
 
     def _forward(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        if self._evaluating:
-            self.eval_forwards += 1
+        self._inside += 1
+        if self._inside > 1:
             return
-        self.forwards += 1
+        begins = _cached(kwargs.get("past_key_values")) == 0
+        if self._evaluating:
+            self.eval_forwards += begins
+            return
+        self.forwards += begins
         ids = kwargs.get("input_ids", args[0] if args else None)
         if isinstance(ids, Tensor) and not ids.is_floating_point():
             self.tokens += ids.numel()  # padding included: it costs the same
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._inside -= 1
 
     def watch(self, loss: Tensor) -> None:
         """Count the backward pass of this loss when it really happens."""
@@ -64,7 +84,17 @@ class Counter:
             self.forwards, self.backwards, self.tokens, self.eval_forwards = kept
 
     def close(self) -> None:
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
+
+
+def _cached(cache: Any) -> int:
+    """Positions in a cache of transformers, or in a tuple of (keys, values) by layer."""
+    if cache is None:
+        return 0
+    if hasattr(cache, "get_seq_length"):
+        return int(cache.get_seq_length())
+    return cache[0][0].shape[-2] if len(cache) else 0
 
 
 class Stopwatch:

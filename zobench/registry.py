@@ -2,7 +2,7 @@
 
 `entries("optimizer")` lists zobench/optimizers, `entries("baseline")` zobench/baselines, whose entries are chosen with the
 same -O, and `entries("task")` the tasks folder beside the package (or inside an installed one). A path ending in .py works
-in place of a name.
+in place of a name, and `choice:FILE.jsonl` is a task on a user's own rows (own_rows.py).
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from zobench.core.info import COMMON, COMMON_CHOICES, COMMON_LIMITS, bounds_of, spoken, within
+from zobench.problems import options as shared
 from zobench.spec import SPEC, UsageError
 
 PACKAGE = Path(__file__).resolve().parent
@@ -43,7 +44,9 @@ class Entry:
         default_factory=dict
     )  # options of every zeroth-order optimizer, in a cell if changed
     exports: tuple[str, ...] = ()  # of an optimizer file: its __all__
+    asked: str = ""  # of a user's own rows: what `find` finds them by wherever it is asked
     method: str = ""  # of an optimizer file: the docstring of its class, which has the formulas
+    builder: str = ""  # of a task or baseline: which function of `BUILDERS` it has
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -66,13 +69,14 @@ FOLDERS = {
     "baseline": lambda: PACKAGE / "baselines",
     "task": tasks_folder,
 }
-BUILDERS = (("task", "build"), ("baseline", "solve"))  # the function whose defaults are a file's options
+# the functions whose defaults are a file's options
+BUILDERS = {"task": ("build",), "baseline": ("solve", "prepare")}
 
 
 @cache
 def entries(kind: str) -> dict[str, Entry]:
     """name -> entry of every file in the folder, in alphabetical order."""
-    found = [_read(kind, path, builtin=True) for path in sorted(FOLDERS[kind]().glob("[!_]*.py"))]
+    found = [read(kind, path, builtin=True) for path in sorted(FOLDERS[kind]().glob("[!_]*.py"))]
     return {entry.name: entry for entry in found}
 
 
@@ -86,17 +90,23 @@ def find(kind: str, name: str) -> Entry:
         if not path.is_file():
             raise UsageError(f"{kind} file {name!r} does not exist")
         kind = "baseline" if kind == "optimizer" and _solves(path) else kind
-        return _read(kind, path.resolve(), builtin=False)
+        return read(kind, path.resolve(), builtin=False)
     if kind == "optimizer" and ":" in name:
         from zobench import foreign
 
         return foreign.find(name)
+    if kind == "task" and ":" in name:
+        from zobench import own_rows
+
+        if own_rows.is_own(name):
+            return own_rows.find(name)
     known = entries("baseline") | entries(kind) if kind == "optimizer" else entries(kind)
     spellings = {_plain(n): e for e in known.values() for n in (*e.aliases, e.name)}
     entry = known.get(name) or spellings.get(_plain(name))
     if entry is None:
         raise UsageError(
             f"unknown {kind} {name!r}{did_you_mean(_plain(name), spellings)}; `zobench list {kind}s` shows all"
+            + (", and rows of your own are choice:FILE.jsonl or generate:FILE.jsonl" if kind == "task" else "")
         )
     return entry
 
@@ -104,7 +114,7 @@ def find(kind: str, name: str) -> Entry:
 def _solves(path: Path) -> bool:
     """Whether a file given as an optimizer is a reference line."""
     try:
-        return bool(re.search(r"^def solve\(", path.read_text(encoding="utf-8", errors="replace"), re.M))
+        return bool(re.search(r"^def (solve|prepare)\(", path.read_text(encoding="utf-8", errors="replace"), re.M))
     except OSError:
         return False
 
@@ -153,10 +163,18 @@ def resolve(entry: Entry, given: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key in entry.options or value != entry.common[key]}
 
 
+def chosen(entry: Entry, options: Mapping[str, Any]) -> Entry:
+    """A task's entry with the INFO that these options have: its dataset, for one, may hang on them."""
+    return replace(entry, info=shared.chosen(entry.info, options)) if "by" in entry.info else entry
+
+
 def bounds(entry: Entry) -> tuple[dict[str, str], dict[str, Sequence[Any]]]:
     """(limits, choices) of its options, the common ones included."""
-    info, shared = entry.info, bool(entry.common)
-    limits, choices = (COMMON_LIMITS, COMMON_CHOICES) if shared else ({}, {})
+    info, limits, choices = entry.info, {}, {}
+    if entry.kind == "task":
+        limits, choices = shared.bounds(info.get("kind", ""), {**entry.common, **entry.options})
+    elif entry.common:
+        limits, choices = COMMON_LIMITS, COMMON_CHOICES
     return {**limits, **info.get("limits", {})}, {**choices, **info.get("choices", {})}
 
 
@@ -169,6 +187,10 @@ def label(entry: Entry, options: Mapping[str, Any]) -> str:
 
 def load(entry: Entry) -> ModuleType:
     """Import the entry's file."""
+    if "place" in entry.info:
+        from zobench import own_rows
+
+        return own_rows.load(entry)
     if entry.builtin and entry.kind != "task":
         return importlib.import_module(f"zobench.{entry.kind}s.{entry.path.stem}")
     name = f"zobench_{entry.kind}_{entry.path.stem}"
@@ -251,14 +273,15 @@ def _check(entry: Entry, key: str, value: Any) -> None:
         )
 
 
-def _read(kind: str, path: Path, builtin: bool) -> Entry:
+def read(kind: str, path: Path, builtin: bool) -> Entry:
+    """What a file says about itself; UsageError where it is none of this kind."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError, OSError) as error:
         said = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{kind} file {path}: {said}") from None
     name = path.stem if kind == "task" else path.stem.replace("_", "-")
-    info, options, common, method = {}, None, {}, ""
+    info, options, common, method, builder = {}, None, {}, "", ""
     exported: list[str] = []
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -269,8 +292,11 @@ def _read(kind: str, path: Path, builtin: bool) -> Entry:
             elif node.targets[0].id == "__all__":
                 exported = _value(node.value, path)
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and (kind, node.name) in BUILDERS:
-            options = _defaults(node, path)
+        if isinstance(node, ast.FunctionDef) and node.name in BUILDERS.get(kind, ()):
+            options, builder = _defaults(node, path), node.name
+            if getattr(node.args.kwarg, "arg", "") == "shared":
+                options = {**shared.SHARED.get(info.get("kind", ""), {}), **options}
+            common = {key: options.pop(key) for key in info.get("late", ()) if key in options}
         if kind == "optimizer" and isinstance(node, ast.ClassDef) and node.name in exported[:1]:
             starts = [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"]
             options, method = _defaults(starts[0], path) if starts else {}, ast.get_docstring(node) or ""
@@ -281,11 +307,25 @@ def _read(kind: str, path: Path, builtin: bool) -> Entry:
     if not builtin:
         _check_info(info, path)
     if options is None:
-        need = "a class named first in __all__" if kind == "optimizer" else f"a function {dict(BUILDERS)[kind]}(...)"
+        need = (
+            "a class named first in __all__"
+            if kind == "optimizer"
+            else f"a function {'(...) or '.join(BUILDERS[kind])}(...)"
+        )
         raise UsageError(f"{kind} file {path.name} needs {need}; see CONTRIBUTING.md")
     doc = (ast.get_docstring(tree) or "").strip()
     return Entry(
-        kind, name if builtin else path.stem, path, builtin, doc, info, options, common, tuple(exported), method
+        kind,
+        name if builtin else path.stem,
+        path,
+        builtin,
+        doc,
+        info,
+        options,
+        common,
+        tuple(exported),
+        method=method,
+        builder=builder,
     )
 
 
@@ -319,9 +359,16 @@ def _defaults(function: ast.FunctionDef, path: Path) -> dict[str, Any]:
 
 
 def _value(node: ast.expr, path: Path) -> Any:
-    """A literal, or a `dict(...)` call of literals."""
+    """A literal, or a `dict(...)` call of literals; the two may hold each other."""
     if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "dict" and not node.args:
-        return {k.arg: _value(k.value, path) for k in node.keywords if k.arg}
+        found: dict[str, Any] = {}
+        for k in node.keywords:  # a key that is a word of Python comes as **{"try": ...}
+            found |= {k.arg: _value(k.value, path)} if k.arg else _value(k.value, path)
+        return found
+    if isinstance(node, ast.Dict) and (keys := [k for k in node.keys if k is not None]) == node.keys:
+        return {_value(k, path): _value(v, path) for k, v in zip(keys, node.values, strict=True)}
+    if isinstance(node, ast.Tuple | ast.List):
+        return (tuple if isinstance(node, ast.Tuple) else list)(_value(e, path) for e in node.elts)
     try:
         return ast.literal_eval(node)
     except ValueError:

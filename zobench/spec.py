@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 DTYPE_ALIASES = {"fp32": "float32", "fp64": "float64", "bf16": "bfloat16", "fp16": "float16"}
 TIERS = {"smoke": "forwards=200", "small": "forwards=4000", "full": "forwards=40000"}
+ADAPTERS: dict[str, dict[str, Any]] = {  # name -> options; the values of the MeZO paper, prompt: of ZO-LLM's
+    "none": {},
+    "lora": {"r": 8, "alpha": 16},
+    "prefix": {"tokens": 5, "init": "real"},
+    "prompt": {"tokens": 10},
+}
+ADAPTER_CHOICES = {
+    "init": ("real", "random")
+}  # of its options that are words; a default one is not in the canonical text
+QUANTISED = ("none", "8bit", "4bit")
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -103,6 +113,16 @@ def _private(default: Any = None) -> Any:
     return field(default=default, metadata={"identity": False})
 
 
+def _later(default: Any) -> Any:
+    """A field that came after the first results: at its default it is not in the identity, so that their cells stay."""
+    return field(default=default, metadata={"identity": "changed"})
+
+
+def _identifies(f: Field[Any], value: Any) -> bool:
+    rule = f.metadata.get("identity", True)
+    return value != f.default if rule == "changed" else rule
+
+
 @dataclass(frozen=True)
 class Job:
     """One run, as names and numbers: it crosses to a subprocess, a cluster or Parquet as text."""
@@ -128,11 +148,12 @@ class Job:
     optimizer_path: str | None = _private()
     model_path: str | None = _private()  # of a model given as a directory; its digest is the identity
     data_dir: str | None = _private()  # where local rows lie; the fingerprint is their identity
+    quantised: str = _later("none")  # the base's weights: 8bit or 4bit
 
     def identity(self, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
         """The names and numbers that make the cell, as plain JSON values."""
-        kept = [f.name for f in fields(self) if f.metadata.get("identity", True) and f.name not in without]
-        values = {name: getattr(self, name) for name in kept}
+        everything = {f: getattr(self, f.name) for f in fields(self) if f.name not in without}
+        values = {f.name: value for f, value in everything.items() if _identifies(f, value)}
         if "budget" in values:
             values["budget"] = str(self.budget)
         return {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
@@ -172,6 +193,7 @@ class Setting:
     score: str = "test"  # "validation": the test rows must not even be read
     data: str = "generated"  # the fingerprint; a hub fingerprint names the commit to load
     data_dir: Path | None = None
+    quantised: str = "none"  # the base's weights: none, 8bit or 4bit
 
 
 class Problem(Protocol):

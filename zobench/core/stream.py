@@ -9,6 +9,7 @@ linear layers in tiles of output rows.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -190,7 +191,12 @@ class Stream:
         self.ahead = _groups(model, self.owners, tensors)
         self.opened: dict[int, int] = {}  # tensor -> how many open windows show it
         self.running: list[nn.Module] = []
-        self.root_calls = 0
+        self.calls: Counter[nn.Module] = Counter()  # of modules that the closure itself called, in its last run
+
+    @property
+    def root_calls(self) -> int:
+        """How often the closure ran the model, or the same part of it: generation leaves out a wrapper such as peft's."""
+        return max(self.calls.values(), default=0)
 
     def value(self, direction: Direction, base: list[Tensor] | None, closure: Callable[[], Any]) -> Any:
         """The closure's value at (base or w) + direction."""
@@ -265,7 +271,7 @@ class _Windows:
         self.stack: list[tuple[nn.Module, int, list[Place]]] = []
         stream.opened.clear()
         stream.running.clear()
-        stream.root_calls = 0
+        stream.calls.clear()
 
     def hide(self) -> None:
         """Outside their windows the parameters are NaN, always: a stray read cannot pass for a loss."""
@@ -286,7 +292,7 @@ class _Windows:
     def open(self, module: nn.Module, args: Any) -> None:
         stream = self.stream
         stream.running.append(module)
-        stream.root_calls += module is stream.model
+        stream.calls[module] += not self.stack
         top, shown, fill = stream.scratch.top, [], []
         for holder, name, i in (*stream.owners.get(module, ()), *stream.ahead.get(module, ())):
             if i not in stream.opened:

@@ -1,27 +1,29 @@
-"""What choice and generation tasks share: a causal language model, rows read when first needed, batch order."""
+"""What tasks on a language model share: the model, rows read when first needed, the order of batches."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from zobench.models.adapters import add_adapter
-from zobench.models.load import load_causal_lm
-from zobench.problems.data import Source, locate, sample
-from zobench.problems.scoring import Scorer, evaluating
-from zobench.problems.text import CONTEXT, Encoder, bos_id
+from zobench.models.adapters import add_adapter, save_adapted
+from zobench.models.load import load_model
+from zobench.problems.data import Source, check_row, locate
+from zobench.problems.sampling import Drawn, First, Sample
+from zobench.problems.scoring import evaluating
 from zobench.spec import EnvironmentUnmet, Setting, UsageError
 
 SPLITS = ("train", "validation", "test")
 HALVES = ("long", "short")
+SAMPLINGS = dict(drawn=Drawn, first=First)
 
 
 class LanguageProblem:
-    """A task on a causal language model. Building it loads the model; rows are read by the first batch or evaluation.
+    """A task on a language model. Building it loads the model; rows are read by the first batch or evaluation.
 
     Subclasses give `encode(example)`, `length(encoded)`, `collate(list of encoded)`, `loss(batch)` and `measure(examples)`.
 
@@ -29,10 +31,15 @@ class LanguageProblem:
         example: row -> what the prompt function of the task returns.
         num_train, num_dev, num_eval: rows of the train split to train and to validate on, of the validation split to
             test on.
-        bos_mode: `text.bos_id`.
-        loss_dtype: `scoring.Scorer`.
-        reserve: tokens of the context kept free for a generated answer.
+        rows: how they are chosen: "drawn" (`sampling.Drawn`) or "first" (`sampling.First`).
+        sampling: another choice of rows, in the place of these four.
+        objective: what `loss` returns: "loss" is the likelihood; others are metrics with the sign turned, without gradient.
+        template: the name of the prompt, for the record.
+        head: how a new head starts (`models.load.load_model`).
     """
+
+    kind = "causal"  # of the model: models.load.KINDS
+    labels = 0  # outputs of a classification head
 
     def __init__(
         self,
@@ -43,32 +50,32 @@ class LanguageProblem:
         num_train: int = 1000,
         num_dev: int = 500,
         num_eval: int = 1000,
-        bos_mode: str = "mezo",
-        loss_dtype: str = "float32",
-        reserve: int = 0,
+        rows: str = "drawn",
+        sampling: Callable[..., Sample] | None = None,
+        objective: str = "loss",
+        template: str = "mezo",
+        head: str = "random",
     ) -> None:
         if setting.model is None:
             raise UsageError("this task needs a model; give one with -m, for example random:opt-nano")
-        self.setting, self.info, self.example = setting, info, example
-        self.sizes = dict(num_train=num_train, num_dev=num_dev, num_eval=num_eval)
-        model, self.tokenizer = load_causal_lm(
-            setting.model, revision=setting.revision, dtype=setting.dtype, device=setting.device, seed=setting.seed
+        self.setting, self.info, self.example, self.objective = setting, info, example, objective
+        self.sampling = sampling or SAMPLINGS[rows](num_train, num_dev, num_eval)
+        model, self.tokenizer = load_model(
+            setting.model,
+            kind=self.kind,
+            labels=self.labels,
+            head=head,
+            revision=setting.revision,
+            dtype=setting.dtype,
+            device=setting.device,
+            seed=setting.seed,
+            quantised=setting.quantised,
         )
-        config = model.config
-        self.context = min(CONTEXT, getattr(config, "max_position_embeddings", None) or CONTEXT)
+        self.config = model.config
         self.model = add_adapter(model, setting.adapter, seed=setting.seed)
-        bos = bos_id(self.tokenizer, config.model_type, bos_mode)
-        self.encoder = Encoder(self.tokenizer, bos, self.context - reserve)
-        pad = self.tokenizer.pad_token_id
-        self.scorer = Scorer(self.model, 0 if pad is None else pad, loss_dtype)
         self.rates: dict[str, float] = dict(info.get("step_rates", {}))
-        self.facts: dict[str, Any] = dict(
-            template=info.get("template", "mezo"),
-            bos_mode=bos_mode,
-            loss_dtype=loss_dtype,
-            max_length=self.encoder.max_length,
-            precision=setting.dtype,
-        )
+        self.facts: dict[str, Any] = dict(template=template, objective=objective, precision=setting.dtype)
+        self.drawn: Sample | None = None  # which rows of the splits are train, dev and test
         self._examples: dict[str, list[Any]] = {}
         self._encoded: dict[int, Any] = {}
         self._orders: dict[str | None, tuple[int, np.ndarray]] = {}  # part -> its epoch, and the rows in its order
@@ -89,6 +96,22 @@ class LanguageProblem:
         """Metrics over examples."""
         raise NotImplementedError
 
+    def loss(self, batch: Any) -> Tensor:
+        """() float32 (float64 for a float64 model): the objective, without a gradient where it is a metric."""
+        if self.objective == "loss":
+            return self.likelihood(batch)
+        with torch.no_grad():
+            value = -self.score(batch)
+        return torch.tensor(value, dtype=torch.float32, device=self.setting.device)
+
+    def likelihood(self, batch: Any) -> Tensor:
+        """() the differentiable loss of a batch, in nats."""
+        raise NotImplementedError
+
+    def score(self, batch: Any) -> float:
+        """The task's metric on a batch, a fraction: minus it is the objective "accuracy" or "f1"."""
+        raise NotImplementedError
+
     def examples(self, split: str) -> list[Any]:
         """Prompted examples of `train`, `validation` or `test`, in the order they were drawn."""
         if split not in SPLITS:
@@ -99,19 +122,25 @@ class LanguageProblem:
             self._read()
         return self._examples[split]
 
+    def source(self) -> Source:
+        """Where the rows come from."""
+        return locate(self.info, self.setting.data_dir, self.setting.data)
+
     def _read(self) -> None:
-        source = locate(self.info, self.setting.data_dir, self.setting.data)
-        full = self.info["sizes"]
+        source, full = self.source(), self.info.get("sizes")
+        sealed = self.setting.score != "test"
         n_train = len(source.rows("train"))
-        n_val = len(source.rows("validation")) if self.setting.score == "test" else 0
-        drawn = sample(self.setting.data_seed, n_train, n_val, full_train=full["train"], **self.sizes)
+        n_val = 0 if sealed else len(source.rows("validation"))
+        full = full or dict(train=n_train, validation=n_val)  # a user's own rows are all there are
+        self.drawn = drawn = self.sampling(source, full, self.setting.data_seed, sealed)
         if len(drawn.train) == 0:
             raise EnvironmentUnmet(f"{source.name('train')}: {n_train} rows leave none to train on")
         for split, rows, option in (("dev", drawn.dev, "num_dev"), ("test", drawn.test, "num_eval")):
-            if len(rows) == 0 and (split == "dev" or self.setting.score == "test"):
+            if len(rows) == 0 and (split == "dev" or not sealed):
                 origin, have = ("train", n_train) if split == "dev" else ("validation", n_val)
-                asked = f"{option}={self.sizes[option]}"
-                raise EnvironmentUnmet(f"{source.name(origin)}: {have} rows leave no {split} row ({asked})")
+                raise EnvironmentUnmet(
+                    f"{source.name(origin)}: {have} rows leave no {split} row ({option} is too small)"
+                )
         chosen = {"train": drawn.train, "validation": drawn.dev, "test": drawn.test}
         self._examples = {split: self._prompt(source, split, rows) for split, rows in chosen.items() if len(rows)}
         for split in ("validation", "test"):
@@ -119,20 +148,25 @@ class LanguageProblem:
         source.forget("train")
         source.forget("validation")
         # A slice may hold enough rows and still is not the data that published numbers rest on.
-        sliced = n_train != full["train"] or (self.setting.score == "test" and n_val != full["validation"])
+        sliced = n_train != full["train"] or (not sealed and n_val != full["validation"])
         counts = dict(num_train=len(drawn.train), num_dev=len(drawn.dev), num_test=len(drawn.test))
         self.facts.update(counts, partial_data=drawn.partial or sliced)
+        if source.note:
+            self.facts["not_comparable"] = source.note
 
     def _prompt(self, source: Source, split: str, chosen: np.ndarray) -> list[Any]:
         origin = "validation" if split == "test" else "train"
         rows, found = source.rows(origin), []
         for i in map(int, chosen):
+            wrong = check_row(rows[i], self.info.get("fields", {}))
+            if wrong:
+                raise EnvironmentUnmet(f"{source.where(origin, i)}: {wrong}")
             try:
                 found.append(self.example(rows[i]))
                 self.check(found[-1])
-            except (KeyError, IndexError, TypeError, AttributeError) as error:
-                what = f"no field {error}" if isinstance(error, KeyError) else f"a field is not as on the hub ({error})"
-                raise EnvironmentUnmet(f"{source.name(origin)}, row {i + 1}: {what}") from error
+            except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+                what = f"no field {error}" if isinstance(error, KeyError) else f"a field is not as expected ({error})"
+                raise EnvironmentUnmet(f"{source.where(origin, i)}: {what}") from error
         return found
 
     def batch(self, step: int, part: int | str | None = None) -> Any:
@@ -177,16 +211,17 @@ class LanguageProblem:
 
     def evaluate(self, split: str) -> dict[str, float]:
         """Metrics of `validation` (rows set aside from the train split) or `test` (rows of the validation split)."""
-        examples = self.examples(split)
-        if not examples:
-            raise UsageError(f"no {split} rows: num_dev and num_eval must be positive to evaluate")
+        examples = self.evaluated(split)
         with evaluating(self.model):
             return self.measure(examples)
 
+    def evaluated(self, split: str) -> list[Any]:
+        """The examples of a split that is measured; there must be some."""
+        examples = self.examples(split)
+        if not examples:
+            raise UsageError(f"no {split} rows: num_dev and num_eval must be positive to evaluate")
+        return examples
+
     def save(self, directory: Path) -> None:
-        """Write a directory that from_pretrained opens; an adapter is merged into a copy of the weights first."""
-        model = self.model
-        if hasattr(model, "merge_and_unload"):
-            model = copy.deepcopy(model).merge_and_unload()
-        model.save_pretrained(directory)
-        self.tokenizer.save_pretrained(directory)
+        """Write a directory that from_pretrained opens: `models.adapters.save_adapted`."""
+        save_adapted(self.model, self.tokenizer, directory)

@@ -70,17 +70,23 @@ class Encoder:
 
 
 class Padded(NamedTuple):
-    """Rows of equal length, padded on the left."""
+    """Rows of equal length, as a model takes them."""
 
     input_ids: Tensor  # (R, T) int64
-    attention_mask: Tensor  # (R, T) int64, 0 on padding
-    position_ids: Tensor  # (R, T) int64, 0 at each row's first token
+    attention_mask: Tensor  # (R, T) int64, 0 on padding; or (R, 1, T, T), what is added to the scores of attention
+    position_ids: Tensor  # (R, T) int64, 0 at each sequence's first token
 
 
-def pad_left(rows: Sequence[Sequence[int]], pad: int, device: torch.device | str, extra: int = 0) -> Padded:
+def pad_rows(
+    rows: Sequence[Sequence[int]], pad: int, device: torch.device | str, extra: int = 0, side: str = "left"
+) -> Padded:
     """Pad rows to the longest, rounded up to a multiple of 8, with `extra` more columns (for tests of padding)."""
     width = -(-max(map(len, rows)) // MULTIPLE) * MULTIPLE + extra
-    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    ids = torch.full((len(rows), width), pad)
+    mask = torch.zeros((len(rows), width), dtype=torch.int64)
+    for i, row in enumerate(rows):
+        begin = width - len(row) if side == "left" else 0
+        ids[i, begin : begin + len(row)] = torch.tensor(row)
+        mask[i, begin : begin + len(row)] = 1
     positions = (mask.cumsum(1) - 1).clamp_(min=0)
     return Padded(*(t.to(device, non_blocking=True) for t in (ids, mask, positions)))
