@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from zobench.core.perturb import perturb, seeded
 from zobench.meters import StorageTracker
-from zobench.models.load import load_causal_lm
+from zobench.models.load import load_model
 from zobench.optimizers import MeZO
 
 MODEL, ROWS, LENGTH = "random:opt-125m", 16, 64
@@ -28,7 +28,7 @@ MODEL, ROWS, LENGTH = "random:opt-125m", 16, 64
 
 @pytest.fixture(scope="module")
 def model():
-    loaded, _ = load_causal_lm(MODEL)
+    loaded, _ = load_model(MODEL)
     return loaded.requires_grad_(True)
 
 

@@ -15,10 +15,10 @@ def data_dir() -> Path:
 @pytest.fixture(scope="session")
 def nano_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with random:opt-nano of seed 0, as from_pretrained wants it."""
-    from zobench.models.load import load_causal_lm
+    from zobench.models.load import load_model
 
     directory = tmp_path_factory.mktemp("nano")
-    model, tokenizer = load_causal_lm("random:opt-nano")
+    model, tokenizer = load_model("random:opt-nano")
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory

@@ -14,7 +14,7 @@ from zobench import plan, record, registry
 from zobench.build import Names
 from zobench.cli import main
 from zobench.models.identity import directory_digest, identify
-from zobench.models.load import load_causal_lm
+from zobench.models.load import load_model
 from zobench.models.shapes import TINY
 from zobench.optimizers import MeZO
 from zobench.problems import world
@@ -26,7 +26,7 @@ LABEL_WORDS = (" great", " terrible", "Yes", "No", "Maybe", "\n")
 
 @pytest.fixture(scope="module")
 def tiny():
-    return load_causal_lm("tiny")
+    return load_model("tiny")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_half_precision_weights_are_loaded_into_single(tiny):
     assert {t.dtype for t in stored.values()} == {torch.float16}
     for name, p in tiny[0].named_parameters():
         assert p.dtype == torch.float32 and torch.equal(p, stored[name].float())
-    assert next(load_causal_lm("tiny", dtype="bfloat16")[0].parameters()).dtype == torch.bfloat16
+    assert next(load_model("tiny", dtype="bfloat16")[0].parameters()).dtype == torch.bfloat16
 
 
 def test_label_words_are_single_tokens(tiny):
