@@ -21,7 +21,7 @@ from zobench.problems.regression import Regression
 from zobench.problems.sheets import exponential, linear
 from zobench.spec import Setting, UsageError
 
-ENTRIES = registry.entries("baseline")
+ENTRIES = {name: entry for name, entry in registry.entries("baseline").items() if entry.builder == "solve"}
 LINES = sorted(entry.path.stem for entry in ENTRIES.values())
 EVERY = pytest.mark.parametrize("line", LINES)
 SERVED = {"varpro": "attention", "nystrom_pcg": "kernel_energy", "sketch_precondition": "power_odd"}  # else as below

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class OfflineNames(Names):
             with _offline():
                 return super().data(entry, data_dir)
         except EnvironmentUnmet:
-            if data_dir:
+            if data_dir or "hub" not in entry.info:
                 raise
             return f"hub:{entry.info['hub']['id']}@unresolved"
 
@@ -98,6 +98,7 @@ def make_problem(job: Job, device: torch.device) -> Any:
         score=job.score,
         data=job.data,
         data_dir=Path(job.data_dir) if job.data_dir else None,
+        quantised=job.quantised,
     )
     return registry.load(task).build(setting, **job.task_options)
 
@@ -106,16 +107,43 @@ class Finished(Exception):
     """A reference line has no further iterate: it has converged, or it was one solve."""
 
 
-class ReferenceLine:
-    """A baseline in the place of an optimizer: each `step` writes its next iterate into the model.
+class Baseline:
+    """A baseline in the place of an optimizer."""
 
-    `counts` gives (forwards, backwards) that it asked of the objective's oracle.
-    """
-
-    def __init__(self, problem: Any, iterates: Iterator[torch.Tensor]) -> None:
-        self.problem, self.iterates = problem, iterates
+    def __init__(self, problem: Any) -> None:
+        self.problem = problem
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Any, Any] = {}
+
+    def step(self, closure: Any = None) -> float:
+        """A loss; raises Finished where there is nothing more to do."""
+        raise NotImplementedError
+
+    def counts(self, forwards: int, backwards: int) -> tuple[int, int]:
+        """(forwards, backwards) that it asked for; given are those that the model counted."""
+        return forwards, backwards
+
+
+class Preparation(Baseline):
+    """What is done to a language task before it is evaluated, in no step: `prepare(problem)`."""
+
+    def __init__(self, problem: Any, prepare: Callable[[], None]) -> None:
+        super().__init__(problem)
+        self.prepare = prepare
+
+    def step(self, closure: Any = None) -> float:
+        """Prepare the problem, and raise Finished."""
+        del closure
+        self.prepare()
+        raise Finished
+
+
+class ReferenceLine(Baseline):
+    """A baseline of regressions: each `step` writes its next iterate into the model."""
+
+    def __init__(self, problem: Any, iterates: Iterator[torch.Tensor]) -> None:
+        super().__init__(problem)
+        self.iterates = iterates
 
     def step(self, closure: Any = None) -> float:
         """The loss at the next iterate, out of band; raises Finished where there is none."""
@@ -126,12 +154,17 @@ class ReferenceLine:
             raise Finished from None
         return self.problem.place(x)
 
-    def counts(self) -> tuple[int, int]:
+    def counts(self, forwards: int, backwards: int) -> tuple[int, int]:
+        """Those of the objective's oracle."""
+        del forwards, backwards
         return self.problem.oracle.forwards, self.problem.oracle.backwards
 
 
-def make_reference(entry: registry.Entry, job: Job, problem: Any) -> ReferenceLine:
-    """The baseline's iterates on this problem; UsageError where it does not serve it."""
+def make_baseline(entry: registry.Entry, job: Job, problem: Any) -> Baseline:
+    """The baseline on this problem; UsageError where it does not serve it."""
+    if entry.builder == "prepare":
+        prepare = registry.load(entry).prepare
+        return Preparation(problem, lambda: prepare(problem, seed=job.seed, **job.optimizer_options))
     if not hasattr(problem, "oracle"):
         raise UsageError(f"{entry.name} is a reference line for the synthetic tasks; {job.task} is none")
     problem.oracle.counts.clear()
@@ -150,7 +183,7 @@ def make_optimizer(
     entry = registry.find("optimizer", job.optimizer_path or job.optimizer)
     options, source = dict(job.optimizer_options), "default"
     if entry.kind == "baseline":
-        return make_reference(entry, job, problem), options, None
+        return make_baseline(entry, job, problem), options, None
     if options.get("lr") == "task":
         d = sum(p.numel() for _, p in trained(problem.model))
         options["lr"], source = rate(entry.info, options, problem.rates, d), "task"

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from zobench import lockstep, plan, record, registry, resume
-from zobench.build import Finished, Names, ReferenceLine, make_optimizer, make_problem, resolve_device, trained
+from zobench.build import Baseline, Finished, Names, make_optimizer, make_problem, resolve_device, trained
 from zobench.core import fidelity
 from zobench.core.perturb import warm_up
 from zobench.core.trace import digest
@@ -259,7 +259,7 @@ class Run:
     ):
         self.job, self.place, self.device, self.reporter, self.state = job, place, device, reporter, state
         self.save = save
-        task = registry.find("task", job.task_path or job.task)
+        task = registry.chosen(registry.find("task", job.task_path or job.task), job.task_options)
         optimizer = registry.find("optimizer", job.optimizer_path or job.optimizer)
         self.info, self.about = task.info, optimizer.info
         self.began, self.clock_began = time.time(), time.perf_counter()
@@ -282,7 +282,7 @@ class Run:
             replay_class=self.about.get("replay", "none"),
             model=job.model,
             revision=job.revision,
-            adapter=job.adapter,
+            adapter=job.adapter if job.quantised == "none" else f"{job.adapter} on {job.quantised}",
             dtype=job.dtype,
             seed=job.seed,
             data_seed=job.data_seed,
@@ -322,7 +322,7 @@ class Run:
 
     def _untraced(self) -> bool:
         """Whether no trace rebuilds its weights: a larger budget then continues from a checkpoint."""
-        return self.row.replay_class == "none" and not isinstance(self.optimizer, ReferenceLine)
+        return self.row.replay_class == "none" and not isinstance(self.optimizer, Baseline)
 
     def guard(self, body: Callable[[], None]) -> None:
         """Call it; what it raises becomes the row's status, but for a user's mistake."""
@@ -468,8 +468,9 @@ class Run:
             try:
                 self._step(progress)
             except Finished:
-                assert self.counter is not None
-                self.counter.forwards, self.counter.backwards = self.optimizer.counts()  # its last look, too
+                self._take_counts()  # its last look, too
+                self.weights[:] = trained(self.model)  # a probe has a layer of its own now
+                self.row.facts = json_text(self.problem.facts)
                 if self.steps > self._evaluated_step():
                     self._evaluate()
                 return
@@ -491,8 +492,8 @@ class Run:
         else:
             loss = self._timed_step(self.problem.batch(self.steps))
         self.steps += 1
-        if isinstance(self.optimizer, ReferenceLine) and self.counter is not None:
-            self.counter.forwards, self.counter.backwards = self.optimizer.counts()
+        if isinstance(self.optimizer, Baseline):
+            self._take_counts()
         if not math.isfinite(loss):
             raise Diverged(f"step {self.steps}: the loss is {loss}")
         self.losses.append(loss)
@@ -500,15 +501,22 @@ class Run:
             self._measure_fidelity()
         self._show(loss)
 
+    def _take_counts(self) -> None:
+        assert self.counter is not None
+        self.counter.forwards, self.counter.backwards = self.optimizer.counts(
+            self.counter.forwards, self.counter.backwards
+        )
+
     def _timed_step(self, batch: Any) -> float:
         # a reference line may be done in one step: it is timed from the first, its memory is not followed
-        reference = isinstance(self.optimizer, ReferenceLine)
+        reference = isinstance(self.optimizer, Baseline)
         warming = self.steps - (self.prefix.steps if self.prefix else 0) < WARM_UP and not reference
         closure = self._closure(batch)
         with self.warm_clock if warming else self.step_clock:
             if warming or self.device.type == "cuda":
-                gradients = [p.grad for _, p in self.weights if p.grad is not None]
-                with self.memory.of_step([*_tensors(batch), *state_tensors(self.optimizer), *gradients]):
+                for _, p in self.weights:
+                    p.grad = None  # the closure would drop it; a measurement that knew of it would keep it alive
+                with self.memory.of_step([*_tensors(batch), *state_tensors(self.optimizer)]):
                     return _number(self.optimizer.step(closure))  # type: ignore[arg-type]
             return _number(self.optimizer.step(closure))  # type: ignore[arg-type]
 
@@ -645,7 +653,7 @@ class Run:
             row.warmup_seconds = 0.0
         row.eval_seconds = self.eval_clock.seconds
         before = (min(old.timed_steps or 0, self.steps), min(old.steps or 0, self.steps)) if old else (0, 0)
-        warm = 0 if isinstance(self.optimizer, ReferenceLine) else WARM_UP
+        warm = 0 if isinstance(self.optimizer, Baseline) else WARM_UP
         row.timed_steps = before[0] + max(self.steps - before[1] - warm, 0)
         row.inference_bytes, row.reserved_bytes = self.memory.inference, self.memory.reserved
         peaks = [p for p in (self.memory.peak, old.peak_bytes if old else None) if p is not None]
