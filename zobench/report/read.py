@@ -23,6 +23,7 @@ COLUMNS = (
         "task_options",
         "task_label",
         "suite",
+        "kind",
     ),
     *("optimizer", "optimizer_options", "parameters", "lr_source", "order", "replay_class", "model", "revision"),
     *("adapter", "dtype", "seed", "data_seed", "budget", "batch_size", "schedule", "score", "data", "partial_data"),
@@ -33,17 +34,20 @@ COLUMNS = (
 
 
 def load(
-    stores: Iterable[Path], tasks: Iterable[str] | None = None, optimizers: Iterable[str] | None = None
+    stores: Iterable[Path],
+    tasks: Iterable[str] | None = None,
+    optimizers: Iterable[str] | None = None,
+    columns: Iterable[str] = COLUMNS,
 ) -> tuple[pd.DataFrame, list[Problem]]:
     """The standing row of every cell in the stores, and the files that were skipped.
 
-    Columns are `COLUMNS`, `path`, `attempts` and `failures` (see `record.standing`), dtype object: None stays None.
+    Columns are `columns`, `path`, `attempts` and `failures` (see `record.standing`), dtype object: None stays None.
     `tasks` and `optimizers` are names or patterns (`kshot_*`). Raises NothingMeasured where no row is left.
     """
-    stores = list(stores)
+    stores, columns = list(stores), tuple(columns)
     rows, problems = [], []
     for store in stores:
-        found, skipped = scan(store, COLUMNS)
+        found, skipped = scan(store, columns)
         rows += found
         problems += skipped
     if not rows:

@@ -106,13 +106,12 @@ def board(stores: list[Path], *, tasks: Iterable[str] | None = None, optimizers:
     """The board of one or more stores; NothingMeasured where they hold no result that was asked for."""
     frame, problems = load(stores, tasks, optimizers)
     found = frame.to_dict("records")
-    records = learn(_newest(found))
-    groups = _group(records, lambda r: json_text([_conditions(r), [r[name] for name in LEARNED]]))
-    sections = [_section(group) for group in groups.values()]
+    records = learn(newest(found))
+    sections = [_section(group) for group in _groups(records)]
     return Board(sorted(sections, key=_section_order), problems, len(found) - len(records))
 
 
-def _newest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def newest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The runs of the newest version of each task: numbers of an older one are no longer comparable."""
     versions: dict[str, int] = {}
     for r in records:
@@ -129,6 +128,31 @@ def learn(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 if record[name] is None and known:
                     record[name] = known[0]
     return records
+
+
+def _groups(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The records of each section. A baseline of language tasks has neither budget nor batches, and is in every section of
+    its other conditions; where there is none, in one of its own.
+    """
+    timed: list[dict[str, Any]] = []
+    timeless: list[dict[str, Any]] = []
+    for r in records:
+        (timeless if r["order"] == "reference" and r["kind"] != "regression" else timed).append(r)
+    place = lambda r: json_text([_conditions(r), [r[name] for name in LEARNED]])  # noqa: E731
+    groups = _group(timed, place)
+    sections = list(groups.values())
+    for alone in _group(timeless, place).values():
+        homes = [group for group in sections if _timeless(group[0]) == _timeless(alone[0])]
+        for home in homes:
+            home += alone
+        if not homes:
+            groups[place(alone[0])] = alone
+    return list(groups.values())
+
+
+def _timeless(record: Record) -> dict[str, Any]:
+    shared = {k: v for k, v in _conditions(record).items() if k not in ("budget", "batch_size")}
+    return shared | {name: record[name] for name in LEARNED}
 
 
 def _group(records: Iterable[Any], key: Any) -> dict[str, list[Any]]:

@@ -24,8 +24,10 @@ Costs are medians over the runs that gave a number: forwards and backwards in ba
 without warm-up and evaluation (comparable on equal hardware only), memory as a multiple of the same model's inference
 on the same batch. A learning rate shown as `task` is the rate that the task publishes. Cost to 1e-3: forwards, a backward
 counted twice, at the first evaluation whose relative gap was 1e-3 or less (median; a run that never came there counts as
-infinite). Lines marked `ref` are references that know the structure of the problem or its derivatives: shown beside the
-optimizers, never ranked with them. They work on the exact float64 loss, whatever noise, batch or precision the optimizers see."""
+infinite). Lines marked `ref` are shown beside the optimizers, never ranked with them. On regressions they know the structure of
+the problem or its derivatives, and work on the exact float64 loss, whatever noise, batch or precision the optimizers see. On
+language tasks they are what takes no steps (zero-shot, in-context learning, a linear probe), in every table of their task and
+model."""
 
 
 def clean(text: object) -> str:
