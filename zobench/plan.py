@@ -17,8 +17,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from zobench import foreign, registry
+from zobench.problems.options import DIFFERENTIABLE, SHARED
 from zobench.registry import PACKAGE, Entry
-from zobench.spec import DTYPE_ALIASES, DTYPES, Budget, Job, UsageError, canonical, sha256
+from zobench.spec import (
+    ADAPTER_CHOICES,
+    ADAPTERS,
+    DTYPE_ALIASES,
+    DTYPES,
+    QUANTISED,
+    Budget,
+    Job,
+    UsageError,
+    canonical,
+    sha256,
+)
 
 VERSIONED = ("torch", "transformers", "numba")
 # What stands between a job and its numbers, beside its own files and what they import.
@@ -28,7 +40,6 @@ LOOP = (
 )
 SEED_LIMIT = 2**32
 MANY = 100_000  # seeds in one request
-ADAPTERS = {"none": {}, "lora": {"r": 8, "alpha": 16}}
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,7 @@ class Request:
     evaluations: int = 5
     score: str = "test"
     data_dir: str | None = None
+    quantised: str = "none"  # the base's weights: 8bit or 4bit under an adapter
 
 
 def request(task: Any, optimizer: Any, **asked: Any) -> Request:
@@ -107,8 +119,8 @@ def jobs(request: Request, names: Names) -> list[Job]:
     """Every combination of the request, in the order task, optimizer, seed. Grids ([lr=[1e-6,1e-7]]) are multiplied out."""
     if not request.tasks or not request.optimizers:
         raise UsageError("name at least one task (-t) and one optimizer (-O); `zobench list` shows them")
-    tasks = list(itertools.chain.from_iterable(_grid(text) for text in request.tasks))
-    optimizers = list(itertools.chain.from_iterable(_grid(text) for text in request.optimizers))
+    tasks = list(itertools.chain.from_iterable(grid(text) for text in request.tasks))
+    optimizers = list(itertools.chain.from_iterable(grid(text) for text in request.optimizers))
     planned = []
     for (task, task_given), (optimizer, given) in itertools.product(tasks, optimizers):
         entry = registry.find("optimizer", optimizer)
@@ -124,7 +136,8 @@ def rated(optimizer: Entry, families: Sequence[str]) -> bool:
     return optimizer.info.get("family") in families
 
 
-def _grid(text: str) -> list[tuple[str, dict[str, Any]]]:
+def grid(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """(name, options) of every combination of a text such as `mezo[lr=[1e-6,1e-7]]`."""
     name, options = registry.parse(text)
     lists = [value if isinstance(value, list) else [value] for value in options.values()]
     for key, values in zip(options, lists, strict=True):
@@ -141,8 +154,9 @@ def _cells(
     given: Mapping[str, Any],
     names: Names,
 ) -> list[Job]:
-    info = task.info
     task_options = registry.resolve(task, task_given)
+    task = registry.chosen(task, task_options)
+    info = task.info
     options = registry.resolve(optimizer, given)
     if "lr" in options and "lr" not in given and rated(optimizer, info.get("rates", ())):
         options["lr"] = "task"  # the task publishes the rate of this family; the run resolves it
@@ -150,7 +164,8 @@ def _cells(
     dtype = _dtype(request, info, task_options)
     if request.data_seed < 0 or request.data_seed >= SEED_LIMIT:
         raise UsageError(f"data seed {request.data_seed}: must lie in [0, 2**32)")
-    _check_pair(request, task, optimizer)
+    _check_pair(request, task, task_options, optimizer)
+    _check_objective(task, task_options, optimizer)
     batch = info.get("batch_size", 16) if request.batch_size is None else request.batch_size
     for name, value in (("batch size", batch), ("evaluations", request.evaluations)):
         if value < 1:
@@ -158,7 +173,7 @@ def _cells(
     asked = request.model or info.get("model")
     model, revision, path = names.model(asked, request.revision) if asked else (None, None, None)
     job = Job(
-        task=task.name if task.builtin else f"file:{task.name}",
+        task=task.name if task.builtin or task.asked else f"file:{task.name}",
         task_version=info.get("version", 1),
         task_options=task_options,
         optimizer=optimizer.name if optimizer.builtin else f"file:{optimizer.name}",
@@ -174,12 +189,15 @@ def _cells(
         schedule=_choice("schedule", request.schedule, ("constant", "linear")),
         evaluations=request.evaluations,
         score=_choice("score", request.score, ("test", "validation")),
-        data=names.data(task, request.data_dir) if "hub" in info else "generated",
-        task_path=None if task.builtin else str(task.path),
+        data=names.data(task, request.data_dir) if "hub" in info or "place" in info else "generated",
+        task_path=None if task.builtin else task.asked or str(task.path),
         optimizer_path=None if optimizer.builtin else str(optimizer.path),
         model_path=path,
         data_dir=str(Path(request.data_dir).expanduser().resolve()) if request.data_dir else None,
+        quantised=_choice("quantise", request.quantised, QUANTISED),
     )
+    if optimizer.builder == "prepare":  # without a step, no result depends on these
+        job = replace(job, budget=Budget("steps", 1), batch_size=1, schedule="constant", evaluations=1)
     return [replace(job, seed=seed) for seed in seeds(request.seeds)]
 
 
@@ -196,10 +214,13 @@ def adapter(text: str) -> str:
             f"adapter {name} has no option {', '.join(unknown)} (options: {', '.join(ADAPTERS[name]) or 'none'})"
         )
     for key, value in given.items():
-        if not isinstance(value, int) or value < 1:
+        if isinstance(ADAPTERS[name][key], str):
+            _choice(f"adapter {name}: {key}", value, ADAPTER_CHOICES[key])
+        elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise UsageError(f"adapter {name}: {key} must be a whole number of at least 1, not {value!r}")
     options = ADAPTERS[name] | given
-    return name + (f"[{','.join(f'{k}={options[k]}' for k in sorted(options))}]" if options else "")
+    shown = [k for k in sorted(options) if isinstance(options[k], int) or options[k] != ADAPTERS[name][k]]
+    return name + (f"[{','.join(f'{k}={options[k]}' for k in shown)}]" if shown else "")
 
 
 def _check_model(request: Request, task: Entry) -> None:
@@ -212,6 +233,11 @@ def _check_model(request: Request, task: Entry) -> None:
         raise UsageError(f"task {task.name} brings its own model; leave -m out")
     elif adapter(request.adapter) != "none":
         raise UsageError(f"task {task.name} has no language model to adapt; leave --adapter out")
+    if request.quantised != "none":
+        if "model" not in task.info.get("needs", ()):
+            raise UsageError(f"task {task.name} has no language model to quantise; leave --quantise out")
+        if adapter(request.adapter) == "none":
+            raise UsageError("a quantised base cannot be trained; add --adapter lora")
 
 
 def _budget(info: Mapping[str, Any], task_options: Mapping[str, Any]) -> str:
@@ -219,8 +245,11 @@ def _budget(info: Mapping[str, Any], task_options: Mapping[str, Any]) -> str:
     return info.get("scale_budgets", {}).get(task_options.get("scale")) or info.get("budget", "small")
 
 
-def _check_pair(request: Request, task: Entry, optimizer: Entry) -> None:
+def _check_pair(request: Request, task: Entry, task_options: Mapping[str, Any], optimizer: Entry) -> None:
     """A reference line serves the tasks that it names; a regression has its minibatch among its options."""
+    if optimizer.builder == "prepare":
+        _check_kind(task, task_options, optimizer)
+        return
     serves = optimizer.info.get("tasks", ("*",)) if optimizer.kind == "baseline" else ("*",)
     if task.name not in serves and all(name in registry.entries("task") for name in serves):
         raise UsageError(f"{optimizer.name} does not serve {task.name}; it is for {', '.join(serves)}")
@@ -230,6 +259,30 @@ def _check_pair(request: Request, task: Entry, optimizer: Entry) -> None:
         if "batch" not in task.options:
             raise UsageError(f"task {task.name} has no minibatches; leave -b out")
         raise UsageError(f"write the batch of a regression as its option: {task.name}[batch={request.batch_size}]")
+
+
+def _check_kind(task: Entry, task_options: Mapping[str, Any], baseline: Entry) -> None:
+    """A baseline of language tasks serves those of some kinds, and some forms of one that has several."""
+    kind, form = task.info.get("kind"), task_options.get("form")
+    kinds = baseline.info.get("kinds")
+    if kind == "regression" or (kinds is not None and kind not in kinds):
+        served = [t.name for t in registry.entries("task").values() if t.info.get("kind") in (kinds or SHARED)]
+        raise UsageError(f"{baseline.name} does not serve {task.name}; it is for {', '.join(served)}")
+    forms = baseline.info.get("forms", (form,))
+    if form is not None and form not in forms:
+        raise UsageError(
+            f"{baseline.name} does not serve {task.name}[form={form}]; it is for form={' or '.join(forms)}"
+        )
+
+
+def _check_objective(task: Entry, task_options: Mapping[str, Any], optimizer: Entry) -> None:
+    """An objective that is a metric has no gradient, which first-order, forward-mode and hybrid methods ask for."""
+    objective = task_options.get("objective", DIFFERENTIABLE[0])
+    if objective not in DIFFERENTIABLE and optimizer.info.get("order") in ("first", "forward", "hybrid"):
+        raise UsageError(
+            f"{optimizer.name} needs a gradient, and {task.name}[objective={objective}] has none; "
+            "leave the objective out, or take a zeroth-order optimizer such as mezo"
+        )
 
 
 def _dtype(request: Request, info: Mapping[str, Any], task_options: Mapping[str, Any]) -> str:
@@ -264,26 +317,42 @@ def suites_folder() -> Path:
     return PACKAGE / "suites"
 
 
-def suite(name: str) -> list[Request]:
+def suite(name: str, optimizers: Sequence[str] = (), given: Mapping[str, Any] | None = None) -> list[Request]:
     """The requests of a suite: a name from zobench/suites or a path to a TOML file.
 
-    A suite has one or more [[run]] tables whose keys are the fields of `Request`.
+    A suite has one or more [[run]] tables whose keys are the fields of `Request`. One with [[tune]] tables, too, is described
+    in `zobench.suite`; of a grid, the first value stands here.
+
+    Args:
+        optimizers: in the place of the suite's.
+        given: fields of a Request in the place of the suite's.
     """
-    path = Path(name).expanduser() if name.endswith(".toml") else suites_folder() / f"{name}.toml"
+    path, table = suite_table(name)
+    if "tune" in table or "default" in table or ":" in name:
+        from zobench import suite as tuned
+
+        return [row.request() for row in tuned.rows(name, optimizers=optimizers, given=given)]
+    try:
+        found = [request(run.pop("tasks", ()), run.pop("optimizers", ()), **run) for run in table["run"]]
+    except UsageError as error:
+        raise UsageError(f"suite {path}: {error}") from None
+    changed = dict(given or {}) | ({"optimizers": list(optimizers)} if optimizers else {})
+    return [replace(r, **changed) for r in found]
+
+
+def suite_table(name: str) -> tuple[Path, dict[str, Any]]:
+    """The file of a suite and what is written in it; a part behind a colon is left to the reader."""
+    path = Path(name).expanduser() if name.endswith(".toml") else suites_folder() / f"{name.partition(':')[0]}.toml"
     if not path.is_file():
         known = sorted(p.stem for p in suites_folder().glob("*.toml"))
         raise UsageError(f"unknown suite {name!r}{registry.did_you_mean(name, known)} (suites: {', '.join(known)})")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"suite {path}: {error}") from None
-    runs = table.get("run")
-    if not isinstance(runs, list) or not runs:
+    if not isinstance(table.get("run"), list) or not table["run"]:
         raise UsageError(f"suite {path}: has no [[run]] table (two brackets: there may be several)")
-    try:
-        return [request(run.pop("tasks", ()), run.pop("optimizers", ()), **run) for run in runs]
-    except UsageError as error:
-        raise UsageError(f"suite {path}: {error}") from None
+    return path, table
 
 
 # --- provenance ---
