@@ -47,6 +47,7 @@ report: $(STAMP)
 	$(BIN)/python -c "from zobench.record import schema_markdown; print(schema_markdown(), end='')" > results/README.md
 	$(BIN)/python scripts/document_regressions.py
 	$(BIN)/python scripts/document_optimizers.py
+	$(BIN)/python scripts/document_tasks.py
 	$(BIN)/zobench report results -o leaderboard.md
 
 venv: $(STAMP)

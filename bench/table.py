@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-ORDER = ("pass", "step", "memory", "many")
+ORDER = ("pass", "step", "memory", "many", "language_step_sst2", "language_step_boolq", "language_step_copa")
 
 
 def table(results: list[dict]) -> str:

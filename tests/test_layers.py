@@ -14,15 +14,23 @@ import pytest
 from imports import STDLIB, Import, Layer, imports_of
 
 ROOT = Path(__file__).parents[1]
-PLAIN = "zobench.spec zobench.registry zobench.plan zobench.foreign"  # standard library only
+PLAIN = (
+    "zobench.spec zobench.registry zobench.plan zobench.suite zobench.foreign zobench.own_rows"  # standard library only
+)
 RUN = "zobench.run zobench.lockstep zobench.build zobench.keeper zobench.resume zobench.checkpoint zobench.environment"
 MODELS = "torch transformers safetensors numpy zobench.spec zobench.models zobench.core"
 
 LAYERS = [
     Layer("zobench/spec.py"),
-    Layer("zobench/registry.py zobench/plan.py", top=f"{PLAIN} zobench.core.info"),
+    Layer("zobench/problems/options.py"),
+    Layer(
+        "zobench/registry.py zobench/plan.py zobench/suite.py",
+        top=f"{PLAIN} zobench.core.info zobench.problems.options",
+    ),
     Layer("zobench/catalog.py", top=f"{PLAIN} zobench.core.info zobench.core.blocks"),
+    Layer("zobench/published.py zobench/protocols.py", top="zobench.spec zobench.protocols"),
     Layer("zobench/foreign.py", top=PLAIN, inside="zobench.core.first_order"),
+    Layer("zobench/own_rows.py", top=PLAIN, inside="zobench.problems.own"),
     Layer("zobench/__init__.py", inside="zobench.run"),
     Layer("zobench/__main__.py", top="zobench.cli"),
     Layer("zobench/cli.py", top=f"click zobench zobench.catalog {PLAIN}", inside="*", never="torch zobench.optimizers"),
@@ -35,7 +43,8 @@ LAYERS = [
     ),
     Layer("tasks/*.py", top="zobench.spec", inside="zobench.problems"),
     Layer("zobench/models/adapters.py", top=MODELS, inside="peft"),
-    Layer("zobench/models/*.py", top=MODELS, inside="huggingface_hub"),
+    Layer("zobench/models/quantise.py", top=MODELS, inside="accelerate bitsandbytes"),
+    Layer("zobench/models/*.py", top=MODELS, inside="huggingface_hub tokenizers"),
     Layer(
         "zobench/problems/*.py",
         top=f"{MODELS} zobench.problems",
@@ -50,7 +59,7 @@ LAYERS = [
     Layer("zobench/record.py", top="pyarrow zobench.spec", inside="pandas"),
     Layer(
         "zobench/report/*.py",
-        top="pyarrow pandas numpy scipy rich jinja2 zobench.record zobench.spec zobench.report",
+        top="pyarrow pandas numpy scipy rich jinja2 zobench.record zobench.spec zobench.report zobench.published",
         inside="plotly matplotlib",
     ),
     Layer("zobench/checkpoint.py zobench/environment.py", top=f"torch safetensors zobench.core zobench {PLAIN}"),
@@ -63,7 +72,8 @@ LAYERS = [
     ),
     Layer(
         "zobench/replay.py zobench/verify.py zobench/estimate.py",
-        top=f"torch zobench.run zobench.build zobench.record zobench.core {PLAIN}",
+        top=f"torch zobench.run zobench.build zobench.record zobench.environment zobench.core {PLAIN}",
+        inside="transformers zobench.models",
         never="zobench.report",
     ),
     Layer(
@@ -72,6 +82,12 @@ LAYERS = [
         never="zobench.report zobench.optimizers",
     ),
     Layer("zobench/progress.py", top="rich zobench.run zobench.record zobench.spec", inside="transformers"),
+    Layer(
+        "zobench/prepare.py",
+        top=f"zobench.problems {PLAIN}",
+        inside="zobench.models huggingface_hub",
+        never="zobench.core zobench.optimizers zobench.report",
+    ),
     Layer("zobench/doctor.py", top="*", never="zobench.optimizers zobench.report"),
     Layer("zobench/tune.py", top=f"scipy numpy zobench.record {PLAIN}", inside="optuna zobench.run zobench.launch"),
     Layer(
@@ -228,6 +244,7 @@ def guard(arguments: list[str], statement: str = "") -> subprocess.CompletedProc
         ["list", "optimizers"],
         ["info", "mezo"],
         ["info", "lozo[rank=4]"],
+        ["info", "sst2"],
         ["run", "--help"],
     ],
     ids=" ".join,

@@ -59,3 +59,13 @@ def test_the_page_of_the_regressions_is_current_and_explains_every_knob():
     assert options == set(KNOBS)
     shown = CliRunner().invoke(main, ["info", "attention"]).output
     assert "X = Q K^T" in shown and KNOBS["delta"] in shown
+
+
+def test_the_page_and_the_list_of_the_language_tasks_are_current():
+    import runpy
+
+    root = Path(__file__).parents[1]
+    script = runpy.run_path(str(root / "scripts" / "document_tasks.py"))
+    page = (root / "docs" / "tasks.md").read_text(encoding="utf-8")
+    assert page == script["page"]() and script["readme"](README) == README
+    assert all(f"`{entry.name}`" in page for suite in script["SUITES"] for entry in script["members"](suite))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from zobench import plan, record, registry
-from zobench.build import Names
+from zobench.build import Names, OfflineNames
 from zobench.run import Place, execute
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ def test_it_covers_every_regression_toy_and_optimizer():
 def test_the_suites_of_the_package_can_be_planned():
     for path in plan.suites_folder().glob("*.toml"):
         assert tomllib.loads(path.read_text(encoding="utf-8"))["run"]
-        assert [job for request in plan.suite(path.stem) for job in plan.jobs(request, Names())]
+        assert [job for request in plan.suite(path.stem) for job in plan.jobs(request, OfflineNames())]
 
 
 def test_every_cell_has_its_result(committed):

@@ -2,6 +2,7 @@
 
 import doctest
 import math
+from functools import cache
 
 import pytest
 import torch
@@ -13,24 +14,27 @@ from zobench.spec import Budget, Setting, UsageError
 
 ENTRIES = list(registry.entries("task").values())
 KEYS = set(
-    "title year paper suite kind metric better scale version "
-    "aliases needs budget batch_size select curve rates limits choices".split()
+    "title year paper suite kind metric better scale version aliases needs budget batch_size select curve rates".split()
 )
-SMALL = dict(num_train=12, num_dev=4, num_eval=4)
+OF_LANGUAGE = {"loss", "sizes"}  # and where the rows are: hub or world
+SMALL = dict(num_train=12, num_dev=4, num_eval=4, k=4, max_new_tokens=3)
+SIGNED = ("mcc", "matthews_correlation", "pearson", "spearman")  # metrics from -1
 pytestmark = pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
 
 
-def build(entry, data_dir, sizes=SMALL, **changed):
+def build(entry, data_dir, sizes=SMALL, options=None, **changed):
+    """A new problem of few rows on the small random model that the entry is tried on."""
     needs_model = "model" in entry.info["needs"]
-    setting = dict(
-        model=entry.info.get("model", "random:opt-nano") if needs_model else None,
-        data_dir=data_dir if needs_model else None,
-        batch_size=4,
-    )
-    options = {k: v for k, v in sizes.items() if k in entry.options}
-    if "max_new_tokens" in entry.options:
-        options["max_new_tokens"] = 3
-    return registry.load(entry).build(Setting(**setting | changed), **options)
+    model = entry.info.get("model") or entry.info.get("try", "random:opt-nano")
+    setting = dict(model=model if needs_model else None, data_dir=data_dir if needs_model else None, batch_size=4)
+    given = {k: v for k, v in sizes.items() if k in entry.options} | (options or {})
+    return registry.load(entry).build(Setting(**setting | changed), **registry.resolve(entry, given))
+
+
+@cache
+def built(name, data_dir):
+    """The problem of `build` as it starts: for tests that leave it as it is."""
+    return build(registry.find("task", name), data_dir)
 
 
 def leaves(batch):
@@ -44,6 +48,15 @@ def test_info_is_complete(entry):
     assert entry.info["better"] in ("higher", "lower") and entry.info["scale"] in ("linear", "log")
     Budget.parse(entry.info["budget"])
     assert "hub" not in entry.info or set(entry.info["hub"]) >= {"id", "folder"}
+    if "model" in entry.info["needs"]:
+        assert set(entry.info) >= OF_LANGUAGE and ("hub" in entry.info) != ("world" in entry.info)
+        assert "hub" not in entry.info or entry.info["fields"]
+    known = {**entry.common, **entry.options}
+    for told in ("limits", "choices", "by"):
+        assert set(entry.info.get(told, {})) <= set(known), told
+    limits, choices = registry.bounds(entry)
+    assert all(known[name] in allowed for name, allowed in choices.items())
+    assert all(registry.resolve(entry, {name: known[name]}) for name in limits)
 
 
 def test_the_examples_in_its_docstrings_hold(entry):
@@ -52,15 +65,16 @@ def test_the_examples_in_its_docstrings_hold(entry):
 
 
 def test_its_loss_is_a_finite_scalar_with_a_gradient(entry, data_dir):
-    problem = build(entry, data_dir)
+    problem = built(entry.name, data_dir)
     loss = problem.loss(problem.batch(0))
     assert loss.shape == () and loss.dtype in (torch.float32, torch.float64) and math.isfinite(float(loss.detach()))
     loss.backward()
     assert any(p.grad is not None and p.grad.any() for _, p in trained(problem.model))
+    problem.model.zero_grad(set_to_none=True)
 
 
 def test_batches_are_a_pure_function_of_step_and_seed(entry, data_dir):
-    problem, twin = build(entry, data_dir), build(entry, data_dir)
+    problem, twin = built(entry.name, data_dir), build(entry, data_dir)
     late = problem.batch(5)  # asked for first: no hidden position
     for step in (0, 5):
         again, other = problem.batch(step), twin.batch(step)
@@ -69,14 +83,14 @@ def test_batches_are_a_pure_function_of_step_and_seed(entry, data_dir):
 
 
 def test_metrics_are_there_and_evaluation_leaves_no_trace(entry, data_dir):
-    problem = build(entry, data_dir)
+    problem = built(entry.name, data_dir)
     batch = problem.batch(0)
     with torch.no_grad():
         before = float(problem.loss(batch))
     metrics = problem.evaluate("validation")
     assert entry.info["metric"] in metrics and all(isinstance(v, float) for v in metrics.values())
     if entry.info["scale"] == "linear":
-        assert 0.0 <= metrics[entry.info["metric"]] <= 1.0
+        assert (-1.0 if entry.info["metric"] in SIGNED else 0.0) <= metrics[entry.info["metric"]] <= 1.0
     with torch.no_grad():
         assert float(problem.loss(batch)) == before
 
@@ -90,7 +104,7 @@ def test_test_rows_are_sealed_when_validation_is_scored(entry, data_dir):
 
 
 def test_published_rates_cover_what_info_names(entry, data_dir):
-    rates = build(entry, data_dir).rates
+    rates = built(entry.name, data_dir).rates
     assert set(rates) == set(entry.info["rates"]) and all(0 < r < math.inf for r in rates.values())
 
 
@@ -123,7 +137,7 @@ def test_published_rates_of_a_regression_make_progress(entry, data_dir):
 def test_a_published_rate_makes_progress(entry, data_dir):
     if "two-point" not in entry.info["rates"] or entry.info["kind"] == "regression":
         return
-    problem = build(entry, data_dir, sizes=dict(num_train=200, num_dev=60, num_eval=4), batch_size=16)
+    problem = build(entry, data_dir, sizes=SMALL | dict(num_train=200, num_dev=60), batch_size=16)
     start = problem.evaluate("validation")["loss"]
     opt = MeZO(problem.model, lr=problem.rates["two-point"], seed=1)
     for step in range(50):
@@ -133,13 +147,47 @@ def test_a_published_rate_makes_progress(entry, data_dir):
 
 
 def test_a_saved_model_opens_again(entry, data_dir, tmp_path):
-    problem = build(entry, data_dir)
+    problem = built(entry.name, data_dir)
     problem.save(tmp_path / "saved")
     assert list((tmp_path / "saved").glob("*.safetensors"))
     if entry.info["needs"]:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        import transformers
 
-        model = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
-        AutoTokenizer.from_pretrained(tmp_path / "saved")
+        from zobench.models.load import KINDS
+
+        model = getattr(transformers, KINDS[problem.kind][0]).from_pretrained(tmp_path / "saved")
+        transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")
         mine = dict(problem.model.named_parameters())
         assert all(torch.equal(p, mine[name]) for name, p in model.named_parameters())
+
+
+def test_every_choice_of_its_own_builds_another_problem(entry, data_dir):
+    """Templates, splits, versions: the loss is finite, and the facts say what was chosen."""
+    if "model" not in entry.info["needs"]:
+        return
+    for option, values in entry.info.get("choices", {}).items():
+        for value in values:
+            problem = build(entry, data_dir, options={option: value})
+            with torch.no_grad():
+                assert math.isfinite(float(problem.loss(problem.batch(0)))), (option, value)
+            if option == "template":
+                assert problem.facts["template"] == value
+
+
+def test_an_objective_that_is_a_metric_is_its_negative_without_a_gradient(entry, data_dir):
+    for objective in registry.bounds(entry)[1].get("objective", ())[1:]:
+        problem = build(entry, data_dir, options=dict(objective=objective))
+        loss = problem.loss(problem.batch(0))
+        assert loss.shape == () and not loss.requires_grad
+        assert -1.0 <= float(loss) <= (1.0 if objective in SIGNED else 0.0)
+        assert problem.facts["objective"] == objective
+
+
+def test_calibration_changes_predictions_and_nothing_else(entry, data_dir):
+    known = registry.bounds(entry)[1].get("calibration", ())
+    if "sfc" not in known or built(entry.name, data_dir).kind != "causal":
+        return
+    problem = build(entry, data_dir, options=dict(calibration="sfc"))
+    plain, calibrated = (p.evaluate("validation") for p in (built(entry.name, data_dir), problem))
+    assert set(plain) == set(calibrated) and calibrated["loss"] == pytest.approx(plain["loss"])
+    assert 0.0 <= calibrated["accuracy"] <= 1.0

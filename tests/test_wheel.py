@@ -71,7 +71,7 @@ def test_contents(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
     sources = [p for p in (ROOT / "zobench").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     wanted = {str(p.relative_to(ROOT)) for p in sources}
-    wanted |= {f"zobench/tasks/{p.name}" for p in (ROOT / "tasks").glob("*.py")}
+    wanted |= {f"zobench/tasks/{p.name}" for p in (ROOT / "tasks").glob("*.py")} | {"zobench/published.csv"}
     files = {name for name in held if ".dist-info/" not in name}
     assert files == wanted
     assert any(name.endswith("licenses/LICENSE") for name in held)
@@ -86,6 +86,7 @@ def test_it_runs_outside_the_checkout(installed, tmp_path):
     for what, name in (("tasks", "softmax_l2"), ("optimizers", "mezo"), ("suites", "demo")):
         listing = check([zobench, "list", what, "--json"], **run)
         assert f'"{name}"' in json.dumps(json.loads(listing)), listing
+    assert "published, accuracy in percent" in check([zobench, "info", "sst2"], **run)
     check([zobench, "run", "-t", "softmax_l2", "-O", "mezo", "--budget", "steps=20", "-o", "store"], **run)
     assert len(list((tmp_path / "store").glob("*.parquet"))) == 1
     check([zobench, "report", "store", "-o", "board.md"], **run)

@@ -6,9 +6,11 @@ import json
 import math
 import os
 import shutil
+import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from zobench.record import RunRecord
 
 FAMILIES = ("gradient", "two-point", "adaptive")
+SUITES = ("opt", "kshot", "glue", "squad", "toy", "synthetic")  # the order in which tasks are listed
 LISTS = ("tasks", "optimizers", "baselines", "suites", "models", "runs")
 RIVALS = ("sgd", "adam", "mezo")  # beside which `zobench test` places an optimizer
 ARENA, ARENA_BUDGET = ("softmax_ce", "quadratic", "bigram"), "forwards=1000"
@@ -115,6 +118,7 @@ def main() -> None:
     \b
     zobench run                                         a first small run, seconds
     zobench run -t toy-sentiment -O mezo,adam           the bundled pretrained model, fine-tuned
+    zobench sweep --suite opt11 -O mezo,adam -n         a paper's table: tune, then test; here the plan
     zobench report                                      the leaderboard of ./zobench-runs
     zobench list optimizers                             what there is
 
@@ -149,10 +153,24 @@ def main() -> None:
     "-m",
     "--model",
     metavar="ID",
-    help="Hub id, local directory (safetensors), or random:NAME (opt-nano, opt-125m, opt-350m, opt-1.3b).",
+    help="Hub id, local directory (safetensors), or random:NAME: opt-nano, roberta-nano, opt-125m ...; `zobench list models`.",
 )
 @click.option("--revision", metavar="REV", help="Revision of a hub model.")
-@click.option("--adapter", default="none", show_default=True, metavar="NAME", help="none, or lora[r=8,alpha=16].")
+@click.option(
+    "--adapter",
+    default="none",
+    show_default=True,
+    metavar="NAME",
+    help="none, lora[r=8,alpha=16], prefix[tokens=5,init=real] or prompt[tokens=10].",
+)
+@click.option(
+    "--quantise",
+    "quantised",
+    default="none",
+    show_default=True,
+    metavar="Q",
+    help="none, 8bit or 4bit: the frozen weights under an adapter (zobench[quantised]).",
+)
 @click.option(
     "--budget",
     metavar="B",
@@ -280,16 +298,11 @@ def _execute(jobs: list[Any], place: Any, display: Any, workers: int) -> Any:
 def _requests(
     plan: Any, tasks: list[str], optimizers: list[str], suite: str | None, request: dict[str, Any]
 ) -> list[Any]:
-    from dataclasses import replace
-
     if suite is None:
         return [plan.Request(tasks, optimizers, **request)]
     if tasks:
         raise click.UsageError("a suite brings its tasks; give --suite or -t, not both")
-    given = {k: v for k, v in request.items() if _given(k)}
-    if optimizers:
-        given["optimizers"] = optimizers
-    return [replace(r, **given) for r in plan.suite(suite)]
+    return plan.suite(suite, optimizers, {k: v for k, v in request.items() if _given(k)})
 
 
 def _given(name: str) -> bool:
@@ -330,10 +343,18 @@ def _answer_run(rows: list[RunRecord], reused: list[bool], as_json: bool, store:
     if as_json:
         click.echo(json.dumps([_summary(row, found) for row, found in zip(rows, reused, strict=True)], indent=2))
     if any(row.status == "interrupted" for row in rows):
+        _ignore_ctrl_c()
         click.get_current_context().exit(130)
     failed = [row for row in rows if row.status != "ok"]
     if failed:
         raise RunsFailed(f"{len(failed)} of {len(rows)} runs failed; each is stored in {store} with its reason")
+
+
+def _ignore_ctrl_c() -> None:
+    """While the interpreter ends: another one would take the exit code, and everything is stored."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _summary(row: RunRecord, found: bool) -> dict[str, Any]:
@@ -355,6 +376,343 @@ def _one_line(row: RunRecord, found: bool) -> str:
     return f"{head}: {row.metric} {shown}  ({cost}){partial}{done}"
 
 
+@main.command()
+@click.option(
+    "--suite", "suite_name", metavar="NAME", help="A suite, one of its tables (opt11:zo-llm), or a TOML file."
+)
+@click.option(
+    "-t",
+    "--task",
+    "--tasks",
+    "tasks",
+    multiple=True,
+    callback=many,
+    metavar="NAME",
+    help="Only these of the suite (wildcards allowed); without a suite, what to tune on.",
+)
+@click.option(
+    "-O",
+    "--optimizer",
+    "--optimizers",
+    "optimizers",
+    multiple=True,
+    callback=many,
+    metavar="NAME",
+    help="In the place of the suite's. Options in brackets are fixed; a list is the grid: 'mezo[lr=[1e-6,1e-7]]'.",
+)
+@click.option("--adapter", "adapters", multiple=True, callback=many, metavar="NAME", help="Only these of the suite.")
+@click.option("-m", "--model", metavar="ID", help="In the place of the suite's.")
+@click.option("--revision", metavar="REV", help="Revision of a hub model.")
+@click.option("--trials", type=int, metavar="N", help="At most N points of each grid, spread evenly over it.")
+@click.option(
+    "--budget", metavar="B", help="In the place of the suite's: steps=N, forwards=N, time=30m, smoke, small, full."
+)
+@click.option(
+    "--seeds", metavar="S", help="Of the chosen setting, in the place of the suite's; the first is the trials'."
+)
+@click.option("-b", "--batch-size", type=int, metavar="N", help="Rows per batch, in the place of the suite's.")
+@click.option("--evaluations", type=int, metavar="N", help="Validations spread over the budget.")
+@click.option("--dtype", metavar="T", help="fp32, bf16, fp16, in the place of the suite's.")
+@click.option("--device", default="auto", show_default=True, metavar="D", help="cpu, cuda, cuda:N.")
+@click.option("--data", "data_dir", metavar="DIR", help="Local rows; default $ZOBENCH_DATA, then the hub.")
+@click.option(
+    "-o", "--output", "store", metavar="DIR", help="Where results go. Default: $ZOBENCH_STORE or ./zobench-runs."
+)
+@click.option("--timeout", metavar="T", help="Wall-clock limit of each run, for example 30m.")
+@click.option("-j", "--jobs", "workers", default=1, show_default=True, metavar="N", help="Cells side by side.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show the plan, with an estimate of time and memory, and stop.")
+@click.option(
+    "--device-flops", type=Amount(), metavar="X", help="For the estimate of another device: operations/s, 1e14."
+)
+@click.option("--device-memory", type=Amount(), metavar="GB", help="For the estimate of another device: its memory.")
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+def sweep(
+    suite_name: str | None, tasks: list[str], optimizers: list[str], adapters: list[str], trials: int | None,
+    store: str | None, device: str, timeout: str | None, workers: int, dry_run: bool, device_flops: float | None,
+    device_memory: float | None, as_json: bool, quiet: bool, **request: Any,
+) -> None:  # fmt: skip
+    """Tune on validation over the grids of a suite, then score what was chosen on test.
+
+    Every point of a grid is a run whose test rows are not read; the best by validation is run with the suite's seeds. All
+    trials stay in the store. Called again, what is done is found done; interrupted, it goes on.
+    """
+    from zobench import plan, suite, tune
+    from zobench.build import Names, OfflineNames
+
+    if workers < 1:
+        raise click.UsageError(f"jobs {workers}: must be at least 1")
+    if device_flops == 0:
+        raise click.UsageError("device-flops 0: must be above 0")
+    given = {k: v for k, v in request.items() if v is not None}
+    if suite_name is None:
+        if not tasks or not optimizers:
+            raise click.UsageError(
+                "name a suite (--suite), or what to tune (-t and -O); `zobench list suites` shows them"
+            )
+        table = {"run": [{"tasks": tasks, "optimizers": optimizers, "adapters": adapters or ["none"]}]}
+        rows = suite.of(suite.load(Path("sweep"), table), given=given)
+    else:
+        rows = suite.rows(suite_name, tasks=tasks, optimizers=optimizers, adapters=adapters, given=given)
+    names = OfflineNames() if dry_run else Names()
+    studies = [tune.study(row, names, trials) for row in rows]
+    place = Path(store) if store else plan.default_store()
+    if dry_run:
+        _sweep_plan(studies, place, device, device_flops, device_memory, as_json)
+        return
+    _sweep(studies, names, place, device, plan.duration(timeout) if timeout else None, workers, as_json, quiet)
+
+
+def _sweep(
+    studies: list[Any],
+    names: Any,
+    store: Path,
+    device: str,
+    timeout: float | None,
+    workers: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from zobench import tune
+    from zobench.progress import Display
+    from zobench.run import Place
+    from zobench.spec import RunsFailed
+
+    place = Place(store=store, device=device, timeout=timeout)
+    with _interrupts() as heard:
+
+        def execute(jobs: Any) -> Any:
+            with Display(len(jobs), quiet=quiet) as display:
+                for answer in _execute(jobs, place, display, workers) if jobs else ():
+                    yield answer
+                    if heard:
+                        raise KeyboardInterrupt
+
+        try:
+            rows = tune.run(studies, names, execute, store)
+            if any(row.status == "interrupted" for row in rows.values()):
+                raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            click.echo("zobench: interrupted; the same command goes on", err=True)
+            click.get_current_context().exit(130)
+    answers = [_chosen(study, rows) for study in studies]
+    if as_json:
+        click.echo(json.dumps(answers, indent=2))
+    else:
+        for answer in answers:
+            click.echo(_chosen_line(answer))
+    bad = [answer for answer in answers if answer["failed"]]
+    if bad:
+        raise RunsFailed(
+            f"{len(bad)} of {len(answers)} settings have no whole result; the runs are in {store} with reasons"
+        )
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """What Ctrl-C says between two runs: noted, too, because what is raised in a finalizer is lost."""
+    heard: list[int] = []
+
+    def hear(number: int, frame: Any) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, hear)
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _chosen(study: Any, rows: dict[str, Any]) -> dict[str, Any]:
+    """What a study came to, as data."""
+    from zobench.record import plain
+
+    finals = [rows[job.cell] for job in study.final if job.cell in rows]
+    done = [row for row in finals if row.status == "ok"]
+    trials = [[rows[job.cell] for job in jobs if job.cell in rows] for jobs in study.trials]
+    ok = [number for number, found in enumerate(trials) if found and all(row.status == "ok" for row in found)]
+    values, validations = [row.value for row in done], [row.validation for row in done]
+    mean = sum(values) / len(values) if values else None
+    spread = None
+    if mean is not None and len(values) > 1:
+        spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    return plain(
+        {
+            "study": study.name, "optimizer": study.row.optimizer, "adapter": study.row.adapter,
+            "chosen": study.setting if study.chosen is not None else None, "settings": dict(study.row.settings),
+            "edge": study.edge, "trials": len(trials), "trials_ok": len(ok),
+            "metric": done[0].metric if done else None, "scale": done[0].scale if done else None, "test": mean,
+            "std": spread, "runs": len(done), "of": len(study.final), "values": values, "validation": validations,
+            "cells": [job.cell[:16] for job in study.final], "failed": study.chosen is None or len(done) < len(study.final),
+        }
+    )  # fmt: skip
+
+
+def _chosen_line(answer: dict[str, Any]) -> str:
+    if answer["chosen"] is None:
+        return f"{answer['study']}: no setting chosen, {answer['trials_ok']} of {answer['trials']} trials finished"
+    setting = ",".join(f"{k}={v}" for k, v in answer["chosen"].items())
+    head = f"{answer['study']}" + (f" [{setting}]" if setting else "")
+    if answer["test"] is None:
+        return f"{head}: no run of the chosen setting finished"
+    percent = answer["scale"] != "log"
+    shown = (lambda v: f"{100 * v:.1f}") if percent else (lambda v: f"{v:.3e}")
+    std = f" +- {shown(answer['std'])}" if answer["std"] is not None else ""
+    trials = f"best of {answer['trials']} trials on validation" if answer["trials"] else "nothing to tune"
+    edge = f"; edge: {', '.join(answer['edge'])}" if answer["edge"] else ""
+    return f"{head}: {answer['metric']} {shown(answer['test'])}{std}  ({answer['runs']} of {answer['of']} runs; {trials}{edge})"
+
+
+def _sweep_plan(
+    studies: list[Any], store: Path, device: str, flops: float | None, memory: float | None, as_json: bool
+) -> None:
+    """The plan of a sweep: a line for each study, and totals."""
+    from zobench import estimate, plan, record
+
+    machines: dict[str, Any] = {}
+    size = None if memory is None else int(memory * 1e9)
+    seen = estimate.stored(store, device) if store.is_dir() and flops is None else {}
+    scanned = record.scan(store, ("cell", "provenance", "status"))[0] if store.is_dir() else []
+    done = {r["cell"]: r["provenance"] for r in scanned if r["status"] == "ok"}
+    found: dict[str, Any] = {}
+    lines, whole = [], {}
+    for study in studies:
+        trials = [job for jobs in study.trials for job in jobs]
+        final = study.final or plan.jobs(study.row.request(study.points[0]), _offline_names())
+        for job in (*trials, *final):
+            if job.dtype not in machines:
+                machines[job.dtype] = estimate.machine(device, job.dtype, flops, size)
+            if job.cell not in found:
+                found[job.cell] = estimate.estimate(job, machines[job.dtype], seen)
+        whole |= {job.cell: job for job in (*trials, *final)}
+        lines.append(_study_line(study, trials, final, found, machines, done))
+    known = [found[cell] for cell in whole]
+    where = next(iter(machines.values()))
+    totals = {
+        "runs": len(whole),
+        "done": sum(done.get(cell) == plan.provenance(job) for cell, job in whole.items()) if done else 0,
+        "forwards": sum(one.forwards or 0 for one in known),
+        "backwards": sum(one.backwards or 0 for one in known),
+        "seconds": sum(one.seconds or 0.0 for one in known),
+        "unknown": sum(one.seconds is None for one in known),
+        "why": sorted({one.how for one in known if one.seconds is None}),
+        "do_not_fit": sum(found[cell].fits(where) is False for cell in whole),
+        "device": where.device,
+        "device_memory": where.memory,
+        "speed": ", ".join(f"{dtype} {machine.how}" for dtype, machine in machines.items()),
+    }
+    if as_json:
+        click.echo(json.dumps({"studies": lines, "totals": totals}, indent=2))
+        return
+    shown = [_shown(line) for line in lines]
+    click.echo(f"{studies[0].row.asked.get('model') or 'the tasks own models'}:", err=True)
+    _table(shown, False)
+    _totals(totals)
+
+
+def _offline_names() -> Any:
+    from zobench.build import OfflineNames
+
+    return OfflineNames()
+
+
+def _study_line(
+    study: Any,
+    trials: list[Any],
+    final: list[Any],
+    found: dict[str, Any],
+    machines: dict[str, Any],
+    done: dict[str, str],
+) -> dict[str, Any]:
+    from zobench import plan
+
+    jobs = list({job.cell: job for job in (*trials, *final)}.values())
+    all_of = [found[job.cell] for job in jobs]
+    seconds = [one.seconds for one in all_of]
+    peaks = [one.peak_bytes for one in all_of if one.peak_bytes is not None]
+    first = all_of[0]
+    return {
+        "task": study.name.split(" ")[0],
+        "optimizer": study.row.optimizer,
+        "adapter": study.row.adapter,
+        "model": final[0].model,
+        "dtype": final[0].dtype,
+        "batch_size": sorted({job.batch_size for job in jobs}),
+        "grid": {k: list(v) for k, v in study.row.grid.items()},
+        "settings": dict(study.row.settings),
+        "points": len(study.points) if study.trials else 0,
+        "trials": len(trials),
+        "seeds": sorted({job.seed for job in final}),
+        "runs": len(final),
+        "budget": str(final[0].budget),
+        "steps": first.steps,
+        "steps_most": max((one.steps or 0 for one in all_of), default=0),
+        "forwards_per_run": first.forwards,
+        "forwards": sum(one.forwards or 0 for one in all_of),
+        "backwards": sum(one.backwards or 0 for one in all_of),
+        "seconds": None if any(s is None for s in seconds) else sum(s for s in seconds if s is not None),
+        "peak_bytes": max(peaks, default=None),
+        "fits": None
+        if not peaks
+        else all(one.fits(machines[job.dtype]) is not False for one, job in zip(all_of, jobs, strict=True)),
+        "done": sum(done.get(job.cell) == plan.provenance(job) for job in jobs) if done else 0,
+        "how": first.how,
+    }
+
+
+def _shown(line: dict[str, Any]) -> dict[str, Any]:
+    steps = "-" if not line["steps"] else f"{line['steps']:,}"
+    if line["steps"] and line["steps_most"] > line["steps"]:
+        steps += f"-{line['steps_most']:,}"
+    calls = f"{line['forwards']:,}" + (f"+{line['backwards']:,}b" if line["backwards"] else "")
+    peak = "unknown" if line["peak_bytes"] is None else _bytes(line["peak_bytes"])
+    return {
+        "task": line["task"],
+        "optimizer": line["optimizer"],
+        "adapter": line["adapter"],
+        "trials": str(line["trials"]),
+        "runs": f"{line['runs']}",
+        "steps": steps,
+        "forwards": calls if line["steps"] is not None else "unknown",
+        "time": "unknown" if line["seconds"] is None else _hours(line["seconds"]),
+        "peak": peak + (" DOES NOT FIT" if line["fits"] is False else ""),
+    }
+
+
+def _totals(totals: dict[str, Any]) -> None:
+    unknown = f", {totals['unknown']} runs unknown" if totals["unknown"] else ""
+    hours = _hours(totals["seconds"]) if totals["unknown"] < totals["runs"] else "time"
+    click.echo(
+        f"{totals['runs']} runs, {totals['done']} of them done; {totals['forwards']:,} forwards, "
+        f"{totals['backwards']:,} backwards (b), {hours} on {totals['device']}{unknown}; nothing was started"
+    )
+    have = "" if totals["device_memory"] is None else f"; {_bytes(totals['device_memory'])} of memory"
+    click.echo(
+        f"estimates: {totals['speed']}{have}; `zobench sweep --help` and docs/suites.md say how they are made", err=True
+    )
+    for why in totals["why"]:
+        click.echo(f"zobench: {why}", err=True)
+    if totals["do_not_fit"]:
+        click.echo(f"zobench: {totals['do_not_fit']} runs are estimated not to fit {totals['device']}", err=True)
+
+
+def _bytes(amount: float) -> str:
+    return f"{amount / 2**30:.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:.0f} MiB"
+
+
+def _hours(seconds: float) -> str:
+    if seconds >= 172_800:
+        return f"{seconds / 86_400:.1f} days"
+    return (
+        f"{seconds / 3600:.1f} h"
+        if seconds >= 3600
+        else f"{seconds / 60:.1f} min"
+        if seconds >= 60
+        else f"{seconds:.0f} s"
+    )
+
+
 @main.command("list")
 @click.argument("what", type=OneOf(LISTS), required=False)
 @click.argument("pattern", required=False)
@@ -373,7 +731,7 @@ def _one_line(row: RunRecord, found: bool) -> str:
 def list_(what: str | None, pattern: str | None, store: str | None, as_json: bool, **wanted: Any) -> None:
     """List tasks, optimizers, baselines, suites, models or runs (default: tasks and optimizers).
 
-    PATTERN: a part of the name. Optimizers show what a step costs and what they keep between steps.
+    PATTERN: a part of the name, or a suite of tasks. Optimizers show what a step costs and what they keep between steps.
     """
     chosen = [what] if what else ["tasks", "optimizers"]
     filters = [name for name in wanted if _given(name)]
@@ -396,7 +754,8 @@ def list_(what: str | None, pattern: str | None, store: str | None, as_json: boo
 
 
 def _matches(pattern: str | None, row: dict[str, Any]) -> bool:
-    return not pattern or any(pattern in name for name in (row["name"], *row.get("aliases", ())))
+    names = (row["name"], row.get("suite") or "", *row.get("aliases", ()))
+    return not pattern or any(pattern in name for name in names)
 
 
 def _width(used: int) -> int | None:
@@ -410,10 +769,13 @@ def _listing(kind: str, store: str | None, wanted: dict[str, Any]) -> list[dict[
     if kind == "optimizers":
         return catalog.optimizers(**wanted)
     if kind in ("tasks", "baselines"):
-        return [
-            {"name": e.name, "about": e.doc.splitlines()[0] if e.doc else "", "aliases": list(e.aliases)}
+        rows = [
+            {"name": e.name, "suite": e.info.get("suite"), "about": _first_line(e.doc), "aliases": list(e.aliases)}
             for e in registry.entries(kind.removesuffix("s")).values()
         ]
+        if kind == "tasks":
+            return sorted(rows, key=lambda r: (SUITES.index(r["suite"]) if r["suite"] in SUITES else -1, r["name"]))
+        return [{k: v for k, v in row.items() if k != "suite"} for row in rows]
     if kind == "suites":
         from zobench.plan import suites_folder
 
@@ -423,6 +785,10 @@ def _listing(kind: str, store: str | None, wanted: dict[str, Any]) -> list[dict[
 
         return [{"name": name, "about": about} for name, about in ABOUT.items()]
     return _runs(store)
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0] if text else ""
 
 
 def _first_comment(path: Path) -> str:
@@ -449,10 +815,12 @@ def _runs(store: str | None) -> list[dict[str, Any]]:
 @click.argument("name")
 @json_option
 def info(name: str, as_json: bool) -> None:
-    """Everything about one task, optimizer or baseline: source, options with defaults, cost, step rates, data.
+    """Everything about one task, optimizer or baseline: source, options with defaults, cost, step rates, data, and what
+    has been published on a task.
 
     NAME may have options, for which cost and state are shown: 'lozo[rank=4]'. A .py file will do.
     """
+    from zobench import published
     from zobench.spec import UsageError
 
     entry, given = _entry(name), registry.parse(name)[1]
@@ -465,20 +833,25 @@ def info(name: str, as_json: bool) -> None:
             click.echo("\n".join(catalog.explain(entry, given)))
         return
     options = registry.resolve(entry, given)
+    entry = registry.chosen(entry, options)
     facts = {"kind": entry.kind, "name": entry.name, "about": entry.doc, "options": options, **entry.info}
+    rows = published.of_task(entry.name, given) if entry.kind == "task" and entry.builtin else []
     if as_json:
+        facts |= {"published": [row.to_json() for row in rows]} if rows else {}
         click.echo(json.dumps(facts, indent=2, default=list))
         return
     click.echo(f"{entry.kind} {entry.name}: {entry.doc}")
     click.echo("options:")
-    meanings = _meanings(entry)
-    for key, value in options.items():
-        limit = entry.info.get("limits", {}).get(key) or entry.info.get("choices", {}).get(key, "")
+    meanings, (limits, choices) = _meanings(entry), registry.bounds(entry)
+    for key, value in {**entry.common, **options}.items():
+        limit = limits.get(key) or choices.get(key, "")
         allowed = f"   ({limit if isinstance(limit, str) else ' | '.join(map(str, limit))})" if limit else ""
         click.echo(f"  {key} = {value}{allowed}" + (f"   {meanings[key]}" if key in meanings else ""))
     for key, value in entry.info.items():
-        if key not in ("limits", "choices", "title") and value not in ("", (), {}):
+        if key not in ("limits", "choices", "by", "title") and value not in ("", (), {}):
             click.echo(f"{key}: {_plain_text(value)}")
+    for line in published.published_range(rows):
+        click.echo(line)
 
 
 def _meanings(entry: registry.Entry) -> dict[str, str]:
@@ -509,10 +882,11 @@ def _entry(name: str) -> registry.Entry:
     )
 
 
-def _plain_text(value: Any) -> str:
+def _plain_text(value: Any, inside: bool = False) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{k}={_plain_text(v)}" for k, v in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        text = ", ".join(f"{k}={_plain_text(v, True)}" for k, v in value.items())
+        return f"({text})" if inside else text
+    return ", ".join(_plain_text(v, True) for v in value) if isinstance(value, (list, tuple)) else str(value)
 
 
 @main.command()
@@ -538,8 +912,11 @@ def _plain_text(value: Any) -> str:
     metavar="NAME",
     help="Only these optimizers.",
 )
+@click.option("--claimed", is_flag=True, help="Set the runs beside published values, with what differs between them.")
 @json_option
-def report(stores: tuple[str, ...], output: str | None, tasks: list[str], optimizers: list[str], as_json: bool) -> None:
+def report(
+    stores: tuple[str, ...], output: str | None, tasks: list[str], optimizers: list[str], claimed: bool, as_json: bool
+) -> None:
     """Rank the runs of one or more stores: a table here, leaderboard.md with -o."""
     from zobench import plan
     from zobench.report.leaderboard import markdown
@@ -548,6 +925,9 @@ def report(stores: tuple[str, ...], output: str | None, tasks: list[str], optimi
 
     places = [Path(s) for s in stores] or [plan.default_store()]
     _check_stores(places)
+    if claimed:
+        _report_claimed(places, tasks or None, optimizers or None, output, as_json)
+        return
     board = make_board(places, tasks=tasks or None, optimizers=optimizers or None)
     _warn(board.problems)
     if output:
@@ -559,6 +939,25 @@ def report(stores: tuple[str, ...], output: str | None, tasks: list[str], optimi
         from rich.console import Console
 
         show(board, Console())
+
+
+def _report_claimed(
+    places: list[Path], tasks: list[str] | None, optimizers: list[str] | None, output: str | None, as_json: bool
+) -> None:
+    from zobench.report.claimed import claims
+    from zobench.report.claimed_text import markdown, show
+
+    found = claims(places, tasks=tasks, optimizers=optimizers)
+    _warn(found.problems)
+    if output:
+        _write_text(Path(output), markdown(found))
+        click.echo(f"wrote {output}", err=True)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=2))
+    elif not output:
+        from rich.console import Console
+
+        show(found, Console())
 
 
 def _check_stores(places: Iterable[Path]) -> None:
@@ -636,6 +1035,73 @@ def replay(
         raise MismatchError(f"the metrics differ from the stored ones by {answer['difference']:.3g}")
 
 
+@main.command()
+@click.option(
+    "-t", "--task", "--tasks", "tasks", multiple=True, callback=many, metavar="NAME", help="Task; repeatable."
+)
+@click.option("--suite", metavar="NAME", help="The tasks of a suite (a name, or a TOML file).")
+@click.option("-m", "--model", metavar="ID", help="Fetch this model of the hub, too.")
+@click.option("--revision", metavar="REV", help="Revision of the model.")
+@click.option("--data", "data_dir", metavar="DIR", help="Freeze local rows (jsonl or parquet, hub field names).")
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    metavar="DIR",
+    help="Where the rows go. Default: $ZOBENCH_DATA, or ~/.cache/zobench/data, where runs look by themselves.",
+)
+@click.option("--partial", is_flag=True, help="Accept fewer rows than the whole data have; reports rank them apart.")
+@json_option
+def prepare(
+    tasks: list[str], suite: str | None, model: str | None, revision: str | None, data_dir: str | None,
+    target: str | None, partial: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Download the rows of tasks, check and freeze them: every run after that is offline.
+
+    Each row and the number of rows are checked. DIR gets one folder for each dataset and zobench-data.json, a list of what
+    is frozen, with digests; a second prepare checks them. DIR may be copied to a machine without a network.
+    """
+    from zobench import plan
+    from zobench import prepare as preparing
+    from zobench.spec import UsageError, ZobenchError
+
+    if tasks and suite:
+        raise UsageError("a suite brings its tasks; give --suite or -t, not both")
+    if suite:
+        tasks = [str(task) for r in plan.suite(suite) for task in r.tasks]
+    if not tasks and not model:
+        raise UsageError(
+            "name what to prepare: -t TASK, --suite NAME or -m MODEL; `zobench list tasks` shows the tasks"
+        )
+    place = Path(target).expanduser() if target else preparing.default_dir()
+    answers: list[preparing.Answer] = []
+    for answer in preparing.prepare(
+        preparing.asked(tasks), place, Path(data_dir).expanduser() if data_dir else None, partial
+    ):
+        answers.append(_prepared(answer, as_json))
+    if model:
+        try:
+            answer = preparing.fetch_model(model, revision)
+        except ZobenchError as error:
+            answer = preparing.Answer(model, "failed", str(error), code=error.code)
+        answers.append(_prepared(answer, as_json))
+    if as_json:
+        click.echo(json.dumps([answer.to_json() for answer in answers], indent=2))
+    if any(answer.state.startswith("frozen") and answer.tasks for answer in answers):
+        found = place.resolve() == preparing.default_dir().resolve()
+        use = "runs find them by themselves" if found else f"set ZOBENCH_DATA={place} or give --data {place}"
+        click.echo(f"the rows are in {place}; {use}", err=True)
+    preparing.check(answers)
+
+
+def _prepared(answer: Any, as_json: bool) -> Any:
+    """Show one answer as soon as there is one."""
+    tasks = f" ({', '.join(answer.tasks)})" if answer.tasks and list(answer.tasks) != [answer.name] else ""
+    if not as_json:
+        click.echo(f"{answer.state}: {answer.name}{tasks}: {answer.text}", err=answer.state == "failed")
+    return answer
+
+
 @main.command("test")
 @click.argument("target", metavar="FILE")
 @click.option("--board/--no-board", default=True, show_default=True, help="Place it on the tiny board, too.")
@@ -646,8 +1112,6 @@ def test_(target: str, board: bool, as_json: bool) -> None:
     FILE: ./mine.py, or the name of a registered one; with options, 'mezo[law=sphere]'. Under a minute. Exit code 3 where a
     check is broken.
     """
-    import signal
-
     from zobench import contract
     from zobench.spec import MismatchError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 NEEDED = ("torch", "transformers", "numba", "numpy", "scipy", "pandas", "pyarrow", "click", "rich", "safetensors")
-OPTIONAL = {"datasets": "rows from the hub", "peft": "adapters: pip install 'zobench[peft]'", "triton": "GPU kernels"}
+OPTIONAL = {
+    "datasets": "rows from the hub",
+    "peft": "adapters: pip install 'zobench[peft]'",
+    "bitsandbytes": "a base in 8 or 4 bits: pip install 'zobench[quantised]'",
+    "triton": "GPU kernels",
+}
 ROOM = 1 << 30  # bytes below which the disk is worth a warning
 
 
@@ -29,7 +35,7 @@ class Check:
 
 def examine(store: Path, data_dir: str | None) -> list[Check]:
     """Every check in order; the store is read, never changed."""
-    return [*_versions(), *_devices(), *_engine(), *_data(data_dir), *_store(store)]
+    return [*_versions(), *_devices(), *_engine(), *examine_data(data_dir), *_store(store)]
 
 
 def _versions() -> Iterator[Check]:
@@ -76,19 +82,55 @@ def _engine() -> Iterator[Check]:
     )
 
 
-def _data(data_dir: str | None) -> Iterator[Check]:
-    from zobench import registry
-    from zobench.problems.data import locate
+def examine_data(data_dir: str | None) -> Iterator[Check]:
+    """Which rows are on this machine, by directory; the hub is not asked."""
+    from zobench.prepare import datasets, default_dir, every
+    from zobench.problems import frozen
+
+    missing = datasets(every())
+    root = Path(data_dir).expanduser() if data_dir else default_dir()
+    for place in dict.fromkeys((root, frozen.default_dir())):
+        found, broken = _at_hand(missing, place)
+        missing = [dataset for i, dataset in enumerate(missing) if i not in found]
+        whole = [text for text, complete in found.values() if complete]
+        partial = [text for text, complete in found.values() if not complete]
+        yield from (Check("data", "FAIL", text) for text in broken)
+        if whole:
+            yield Check("data", "ok", f"{place}, whole: {', '.join(whole)}")
+        if partial:
+            yield Check("data", "ok", f"{place}, partial (reports rank runs on them apart): {', '.join(partial)}")
+        if not found and place == root and (data_dir or os.environ.get("ZOBENCH_DATA")):
+            yield Check("data", "warn", f"{place}: no rows of any task in it")
+    if missing:
+        tasks = ",".join(dataset.tasks[0] for dataset in missing)
+        names = ", ".join(dict.fromkeys(dataset.folder for dataset in missing))
+        yield Check(
+            "data",
+            "warn",
+            f"only on the hub: {names}; `zobench prepare -t {shlex.quote(tasks)}` fetches and freezes them",
+        )
+
+
+def _at_hand(datasets: list[Any], root: Path) -> tuple[dict[int, tuple[str, bool]], list[str]]:
+    """({place in the list: (what is there, whether it is whole)}, what is broken) under a directory."""
+    from zobench.problems import data, row_files
     from zobench.spec import ZobenchError
 
-    for entry in registry.entries("task").values():
-        if "hub" not in entry.info:
-            continue
+    found, broken = {}, []
+    for i, dataset in enumerate(datasets):
         try:
-            source = locate(entry.info, Path(data_dir) if data_dir else None)
-            yield Check(f"data for {entry.name}", "ok", source.fingerprint[:60])
+            if source := data.local(dataset.info, root):
+                rows = {split: row_files.count(path) for split, path in source.files.items()}
+                counts = " + ".join(map(str, rows.values()))
+                wrong = {s for s, n in dataset.sizes.items() if rows.get(s) != n}
+                found[i] = (f"{dataset.folder} ({counts})", not wrong)
         except ZobenchError as error:
-            yield Check(f"data for {entry.name}", "warn", str(error))
+            found[i] = (f"{dataset.folder} (changed)", False)
+            broken.append(str(error))
+        except Exception as error:  # pyarrow's own families, among others
+            found[i] = (f"{dataset.folder} (unreadable)", False)
+            broken.append(f"{root / dataset.folder}: {error}")
+    return found, broken
 
 
 def _store(store: Path) -> Iterator[Check]:

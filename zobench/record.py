@@ -89,7 +89,7 @@ class RunRecord:
     replay_class: str | None = column("text", "what a replay promises: exact | local | none")
     model: str | None = column("text", "hub id, local directory or random:NAME; null for synthetic tasks")
     revision: str | None = column("text", "commit of the model")
-    adapter: str = column("text", "none, or the adapter with its options", required=True)
+    adapter: str = column("text", "none, or the adapter with its options, `on 4bit` if the rest is", required=True)
     dtype: str = column("text", "of the parameters", required=True)
     seed: int = column("integer", "of directions, batch order and initialisation", required=True)
     data_seed: int = column("integer", "of the train, dev and test subsets", required=True)
@@ -120,7 +120,12 @@ class RunRecord:
     )
     # cost
     steps: int | None = column("integer", "optimizer steps done", "steps")
-    forwards: int | None = column("integer", "forward passes of one batch while training", "batches")
+    forwards: int | None = column(
+        "integer",
+        "forward passes of one batch while training; calls that go on with cached keys and values belong to the pass that "
+        "began them, so a generated answer is one",
+        "batches",
+    )
     backwards: int | None = column(
         "integer",
         "backward passes of one batch while training; a jvp's tangent costs as much and counts as one",
@@ -129,7 +134,7 @@ class RunRecord:
     jvps: int | None = column(
         "integer", "how many of `backwards` were tangents of forward-mode differentiation", "batches"
     )
-    tokens: int | None = column("integer", "tokens through the model while training", "tokens")
+    tokens: int | None = column("integer", "tokens read by the model while training, padding included", "tokens")
     eval_forwards: int | None = column("integer", "forward passes of evaluation", "batches")
     step_seconds: float | None = column("number", "inside step, device synchronised, without warm-up", "s")
     timed_steps: int | None = column("integer", "steps that `step_seconds` covers", "steps")
@@ -225,6 +230,17 @@ def json_text(value: Any) -> str:
 
 # ---- schema, for people ----
 
+PUBLISHED = """\
+## Published numbers
+
+`published.csv` holds numbers that papers print, one value a line, never edited to agree with ours: paper, arXiv id, table,
+model, task, method, peft (full, lora, prefix, prompt, head, none), metric, value and std as printed (scores in percent; a
+value that is blank has a note that says why), memory_gb, note, source_quality. To add some, append lines in the source's own
+names, say in `note` where they were read and in what precision, and in `source_quality` how (`paper text`, `second-hand` ...).
+A new name of a task, a method or a model is then given its place in the tables of `zobench/published.py`, and what the paper
+says of budget, batch, search, rows and seeds in `zobench/protocols.py`. `zobench info sst2` shows what is published on a task,
+`zobench report --claimed` sets our runs beside it.""".splitlines()
+
 
 def schema_markdown() -> str:
     """The text of results/README.md."""
@@ -249,6 +265,7 @@ def schema_markdown() -> str:
         kind = "JSON text" if meta["kind"] == "json" else f"`{KINDS[meta['kind']]}`"
         cells = (f"`{f.name}`", kind, meta["unit"], "yes" if meta["required"] else "", meta["doc"].replace("|", "\\|"))
         lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *PUBLISHED]
     return "\n".join(lines) + "\n"
 
 
