@@ -24,6 +24,7 @@ INFO = dict(
     hub=dict(id="nyu-mll/glue", config="cola", folder="glue/cola"),
     sizes=dict(train=8551, validation=1043),
     fields=dict(sentence="text", label=(0, 1)),
+    names=("unacceptable", "acceptable"),  # of the labels
     budget="forwards=40000",
     batch_size=16,
     select="best",

@@ -25,6 +25,7 @@ INFO = dict(
     hub=dict(id="nyu-mll/glue", config="mnli", folder="glue/mnli", validation="validation_matched"),
     sizes=dict(train=392702, validation=9815),
     fields=dict(premise="text", hypothesis="text", label=(0, 1, 2)),
+    names=("entailment", "neutral", "contradiction"),  # of the labels
     by=dict(
         validation={
             "mismatched": dict(
@@ -78,7 +79,7 @@ def build(setting: Setting, *, validation: str = "matched", **shared: Any) -> Pr
         words=WORDS,
         order=ORDER,
         caps=(240, None),
-        max_length=256,
+        limit=256,
         labels=3,
         **shared,
     )

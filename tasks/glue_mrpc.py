@@ -24,6 +24,7 @@ INFO = dict(
     hub=dict(id="nyu-mll/glue", config="mrpc", folder="glue/mrpc"),
     sizes=dict(train=3668, validation=408),
     fields=dict(sentence1="text", sentence2="text", label=(0, 1)),
+    names=("not_equivalent", "equivalent"),  # of the labels
     budget="forwards=40000",
     batch_size=16,
     select="best",

@@ -24,6 +24,7 @@ INFO = dict(
     hub=dict(id="nyu-mll/glue", config="qnli", folder="glue/qnli"),
     sizes=dict(train=104743, validation=5463),
     fields=dict(question="text", sentence="text", label=(0, 1)),
+    names=("entailment", "not_entailment"),  # of the labels
     budget="forwards=40000",
     batch_size=16,
     select="best",

@@ -24,6 +24,7 @@ INFO = dict(
     hub=dict(id="nyu-mll/glue", config="qqp", folder="glue/qqp"),
     sizes=dict(train=363846, validation=40430),
     fields=dict(question1="text", question2="string", label=(0, 1)),
+    names=("not_duplicate", "duplicate"),  # of the labels
     budget="forwards=40000",
     batch_size=16,
     select="best",

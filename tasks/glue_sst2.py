@@ -24,6 +24,7 @@ INFO = dict(
     hub=dict(id="nyu-mll/glue", config="sst2", folder="glue/sst2"),
     sizes=dict(train=67349, validation=872),
     fields=dict(sentence="text", label=(0, 1)),
+    names=("negative", "positive"),  # of the labels
     budget="forwards=40000",
     batch_size=16,
     select="best",

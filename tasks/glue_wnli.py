@@ -25,6 +25,7 @@ INFO = dict(
     hub=dict(id="nyu-mll/glue", config="wnli", folder="glue/wnli"),
     sizes=dict(train=635, validation=71),
     fields=dict(sentence1="text", sentence2="text", label=(0, 1)),
+    names=("not_entailment", "entailment"),  # of the labels
     budget="forwards=40000",
     batch_size=16,
     select="best",
@@ -61,5 +62,5 @@ def build(setting: Setting, **shared: Any) -> Problem:
     from zobench.problems.glue import glue_problem
 
     return glue_problem(
-        setting, INFO, example, question, prompt=PROMPT, words=WORDS, caps=(240, None), max_length=256, **shared
+        setting, INFO, example, question, prompt=PROMPT, words=WORDS, caps=(240, None), limit=256, **shared
     )

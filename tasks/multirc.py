@@ -1,7 +1,8 @@
 """MultiRC: is this an answer to a question about a paragraph? (Khashabi et al., NAACL 2018)
 
 SuperGLUE's own metrics, `f1a` over answers and `em` over questions, need every answer of a question: they are reported
-where all rows are evaluated (num_eval=4848), not on the 1,000 drawn ones of the published accuracies.
+where all rows of the whole split are evaluated (num_eval=4848), neither on the 1,000 drawn ones of the published
+accuracies nor on a slice of the data.
 """
 
 from typing import Any

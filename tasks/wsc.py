@@ -1,7 +1,7 @@
 """WSC: does a pronoun refer to this name? (Levesque et al., KR 2012; as in SuperGLUE, Wang et al., arXiv:1905.00537)
 
 wsc_split=mezo takes 500 of the 554 training rows to validate on and trains on 54, as the published runs do;
-wsc_split=fixed validates on at most 100 and trains on the other 454.
+wsc_split=fixed validates on 100, unless num_dev is given, and trains on the others, 454.
 """
 
 from typing import Any
@@ -55,5 +55,5 @@ def example(row: dict) -> tuple[str, list[str], int, str]:
 def build(setting: Setting, *, wsc_split: str = "mezo", num_dev: int = 500, **shared: Any) -> Problem:
     from zobench.problems.choice import ChoiceProblem
 
-    num_dev = min(num_dev, 100) if wsc_split == "fixed" else num_dev
+    num_dev = 100 if wsc_split == "fixed" and num_dev == 500 else num_dev  # 500 is the default, not a wish
     return ChoiceProblem(setting, INFO, example, num_dev=num_dev, **shared)

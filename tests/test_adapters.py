@@ -110,6 +110,27 @@ def test_a_head_for_the_task_is_trained_too(name, kind, text):
     assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
 
 
+@pytest.mark.parametrize("text", ["lora", *VIRTUAL])
+def test_what_the_checkpoint_did_not_have_is_trained_with_the_head(text, tmp_path, data_dir):
+    """The pooler of a masked BERT, which stands between the encoder and the new head."""
+    model, tokenizer = load_model("random:bert-nano", kind="masked", seed=1)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    setting = Setting(model=str(tmp_path), adapter=text, data_dir=data_dir)
+    problem = load_task("glue_rte").build(setting, form="head", num_train=8, num_dev=4, num_eval=4)
+    new = [f"{m}.{n}" for m in ("bert.pooler.dense", "classifier") for n in ("weight", "bias")]
+    assert problem.facts["drawn_parameters"] == new
+    names = [n.removeprefix("base_model.model.") for n, _ in trained(problem.model)]
+    assert [n for n in names if not any(w in n for w in ("lora_", "prefix_", "prompt."))] == new
+    problem.loss(problem.batch(0)).backward()
+    assert all(p.grad is not None and p.grad.ne(0).any() for n, p in trained(problem.model) if "lora_A" not in n)
+    problem.save(tmp_path / "out")
+    again, _ = load_model(
+        str(tmp_path / "out" / ("" if text == "lora" else "base")), kind="classification", labels=2, head="checkpoint"
+    )
+    assert again.zobench_new == []
+
+
 # --- where virtual tokens start ---------------------------------------------------------------------------------------
 
 
@@ -314,13 +335,18 @@ def test_peft_opens_a_saved_prefix_and_prompt_with_equal_logits(name, text, tmp_
     "name, kind", [("roberta-nano", "masked"), ("bert-nano", "classification"), ("opt-nano", "classification")]
 )
 @pytest.mark.parametrize("text", VIRTUAL)
-def test_a_saved_prefix_or_prompt_with_its_head_opens_again(name, kind, text, tmp_path):
+def test_a_saved_prefix_or_prompt_with_its_head_opens_again(name, kind, text, tmp_path, monkeypatch):
     model, tokenizer = load_model(f"random:{name}", kind=kind, labels=2, seed=1)
     model = moved(add_adapter(model, text, seed=3))
     save_adapted(model, tokenizer, tmp_path)
     base, _ = load_model(str(tmp_path / "base"), kind=kind, labels=2, head="checkpoint")
     with torch.no_grad():
         assert load_virtual(base, tmp_path)(input_ids=IDS).logits.equal(model(input_ids=IDS).logits)
+    monkeypatch.chdir(tmp_path)  # and as the directory itself says
+    code = [line.strip() for line in (tmp_path / "README.md").read_text().splitlines() if line.startswith("    ")]
+    exec("\n".join(code), said := {})
+    with torch.no_grad():
+        assert said["model"](input_ids=IDS).logits.equal(model(input_ids=IDS).logits)
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,7 @@ LORA, KSHOT = dict(adapter="lora[alpha=16,r=8]"), dict(task="kshot_sst2", model=
             {("SST2", m, "full") for m in ("LOZO", "LOZO r=1 nu=50")},
         ),
     ],
-    ids=str,
+    ids=lambda value: str(value if isinstance(value, dict) else sorted(value)),  # the same in every process
 )
 def test_which_published_values_stand_beside_a_run(tmp_path, run, expected):
     assert {(r.task, r.method, r.peft) for r in beside(tmp_path, **run)} == expected
@@ -293,6 +293,27 @@ def test_the_papers_own_protocol_leaves_nothing_but_the_search_to_say(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "run, rates",  # MeZO, Tables 15 and 16
+    [
+        (dict(), None),
+        (dict(optimizer_options={"lr": 1e-7}), None),
+        (LORA, "0.0001, 5e-5"),
+        (LORA | dict(optimizer_options={"lr": 5e-5}), None),
+        (dict(adapter="prefix[tokens=5]"), "0.01, 0.001"),
+        (KSHOT | dict(task_options={"k": 16}, task_label="kshot_sst2"), None),
+        (KSHOT | dict(task_options={"k": 16}, task_label="kshot_sst2") | LORA, "1e-5, 5e-5, 0.0001"),
+    ],
+    ids=str,
+)
+def test_a_rate_outside_the_published_grid_is_said(tmp_path, run, rates):
+    (group,) = claims([store_of(tmp_path, run)]).groups
+    tables = ("Table 1", "Table 18 (k=16)")
+    (claim,) = [c for c in group.claims if c.published.source == "MeZO" and c.published.table in tables]
+    said = [text for text in claim.differences if "is none of the published" in text]
+    assert said == ([f"lr 1e-6 is none of the published {rates}"] if rates else [])
+
+
+@pytest.mark.parametrize(
     "run, says",
     [
         (dict(dtype="bfloat16"), "precision bfloat16, published float16"),
@@ -300,6 +321,7 @@ def test_the_papers_own_protocol_leaves_nothing_but_the_search_to_say(tmp_path):
         (dict(steps=2000), "steps 2,000, published 20,000"),
         (dict(batch_size=8), "batch size 8, published 16"),
         (dict(optimizer_options={"lr": 1e-6, "eps": 0.01}), "eps 0.01, published 0.001"),
+        (dict(optimizer_options={"lr": 1e-4}), "lr 0.0001 is none of the published 1e-6, 1e-7"),
         (dict(lr_source="default"), "lr 1e-6 (default), no search on record; published the best of 2 settings on dev"),
         (dict(partial_data=True, num_train=300), "PARTIAL DATA here"),
         (dict(num_train=300), "train rows 300, published 1,000"),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from task_files import load_task
 from zobench.meters import Counter
 from zobench.optimizers import MeZO
 from zobench.problems.answers import drop, token_f1
-from zobench.problems.generation import GenerationProblem, until
+from zobench.problems.generation import GenerationProblem, until, without_reminder
 from zobench.problems.scoring import evaluating
 from zobench.spec import Setting, UsageError
 
@@ -99,6 +100,27 @@ def test_generation_stops_at_a_newline(problem, monkeypatch):
     assert len(stopped) < len(free)
     assert until([5, 6, 2, 1, 1], [9, 2]) == [5, 6]
     assert until([5, 6], [2]) == [5, 6]
+
+
+def test_the_reminder_of_a_full_context_is_silent_and_nothing_else_is(caplog, monkeypatch):
+    from transformers.generation.stopping_criteria import MaxLengthCriteria, logger
+
+    said_once: Any = logger.warning_once
+    said_once.cache_clear()
+    criterion, ids = MaxLengthCriteria(9, max_position_embeddings=3), torch.zeros(1, 4, dtype=torch.long)
+    caplog.set_level("WARNING", logger=logger.name)
+    monkeypatch.setattr(logger, "propagate", False)
+    logger.addHandler(caplog.handler)
+    try:
+        with without_reminder():
+            criterion(ids, None)
+            logger.warning("something else")
+        assert [entry.getMessage() for entry in caplog.records] == ["something else"]
+        said_once.cache_clear()
+        criterion(ids, None)  # outside, it is a user's own
+        assert "friendly reminder" in caplog.records[-1].getMessage() and not logger.filters
+    finally:
+        logger.removeHandler(caplog.handler)
 
 
 def test_stops_are_the_newline_and_the_end_of_text(problem):

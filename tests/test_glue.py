@@ -204,6 +204,14 @@ def test_the_first_rows_are_taken_unshuffled(data_dir):
     assert problem.examples("test") == [task.example(test[i]) for i in range(4)]
 
 
+def test_the_first_rows_have_no_seed(data_dir):
+    setting = Setting(model="random:roberta-nano", data_dir=data_dir, data_seed=3)
+    with pytest.raises(
+        UsageError, match="rows=first takes the same rows whatever the data seed; leave out data seed 3"
+    ):
+        load_task("glue_sst2").build(setting, form="head", rows="first", **SIZES).examples("train")
+
+
 def test_mnli_is_validated_on_either_set(tmp_path):
     folder = tmp_path / "glue" / "mnli"
     folder.mkdir(parents=True)
@@ -227,3 +235,12 @@ def test_scores_outside_their_range_are_named(tmp_path):
         (tmp_path / "glue" / "stsb" / f"{split}.jsonl").write_text(text)
     with pytest.raises(EnvironmentUnmet, match=r"9\.5 is not from 0 to 5"):
         build("glue_stsb", tmp_path).examples("train")
+
+
+@pytest.mark.parametrize("given, expected", [({}, 256), ({"form": "head"}, 128), ({"max_length": 300}, 300)])
+def test_max_length_is_the_protocols_unless_given(data_dir, given, expected):
+    """MeZO-SVRG reads 2048 tokens on decoders, and a mask that the protocol cuts off is found by a larger length."""
+    assert build("glue_mnli", data_dir, **given).facts["max_length"] == expected
+    assert build("glue_mnli", data_dir, form="head", max_length=64).facts["max_length"] == 64
+    with pytest.raises(UsageError, match="max_length=300: a causal prompt reads what the model can"):
+        build("glue_cola", data_dir, "random:opt-nano", max_length=300)

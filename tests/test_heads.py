@@ -8,11 +8,12 @@ import torch
 from task_files import load_task
 from torch import nn
 
+from zobench import registry
 from zobench.models.load import load_model
 from zobench.problems import probing
 from zobench.problems.heads import HeadProblem
 from zobench.problems.text import Padded
-from zobench.spec import Setting, UsageError
+from zobench.spec import EnvironmentUnmet, Setting, UsageError
 
 INFO = dict(metric="accuracy", hub=dict(id="nobody/nothing", folder="mine"), loss="candidates")
 PAIRS = [
@@ -94,6 +95,24 @@ def test_minus_accuracy_and_minus_correlation_are_objectives():
     assert math.isclose(-float(scores.loss(batch)), np.corrcoef(predicted, gold)[0, 1], rel_tol=1e-4)
 
 
+def test_weights_that_are_not_finite_have_no_accuracy():
+    for options in (dict(objective="accuracy"), dict(labels=1, objective="pearson")):
+        subject = problem(**options)
+        batch = subject.collate([subject.encode(example) for example in PAIRS])
+        subject.output_layer().weight.data.fill_(math.nan)
+        assert math.isnan(subject.score(batch)) and math.isnan(subject.loss(batch))
+
+
+def test_padding_and_virtual_tokens_keep_to_the_positions():
+    setting = Setting(model="random:roberta-nano", adapter="prompt[tokens=501]")
+    subject = HeadProblem(setting, INFO, lambda row: row)
+    batch = subject.collate([subject.encode(PAIRS[2]), subject.encode(PAIRS[3])])
+    assert batch.inputs.input_ids.shape[1] == subject.max_length == 512 - 501
+    assert math.isfinite(subject.loss(batch).detach())
+    with pytest.raises(UsageError, match=r"adapter prefix\[tokens=600\]: .* has 512 positions"):
+        HeadProblem(Setting(model="random:roberta-nano", adapter="prefix[tokens=600]"), INFO, lambda row: row)
+
+
 # --- how a head starts ------------------------------------------------------------------------------------------------
 
 
@@ -167,6 +186,69 @@ def test_a_checkpoint_brings_its_own_head(tmp_path, data_dir):
     assert torch.equal(kept, model.get_parameter("classifier.out_proj.weight"))
     drawn = glue("glue_sst2", data_dir, model=str(tmp_path)).output_layer().weight
     assert not torch.equal(drawn, kept)
+
+
+# label -> output of a head that puts the labels in this order
+MNLI, NLI = ("entailment", "neutral", "contradiction"), ("contradiction", "entailment", "neutral")
+
+
+def checkpoint(directory, names, label2id=None, labels=3):
+    """A model whose head calls its outputs so."""
+    model, tokenizer = load_model("random:roberta-nano", kind="classification", labels=labels, seed=5)
+    model.config.id2label = dict(enumerate(names))
+    model.config.label2id = label2id or {name: i for i, name in enumerate(names)}
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return str(directory)
+
+
+@pytest.mark.parametrize(
+    "names, label2id, order",
+    [
+        (NLI, None, [1, 2, 0]),
+        (tuple(name.upper() for name in NLI), None, [1, 2, 0]),
+        (MNLI, None, [0, 1, 2]),
+        (("LABEL_0", "LABEL_1", "LABEL_2"), None, [0, 1, 2]),
+        (("LABEL_0", "LABEL_1", "LABEL_2"), dict(neutral=0, contradiction=1, entailment=2), [2, 0, 1]),
+        (("2", "0", "1"), None, [1, 2, 0]),
+    ],
+)
+def test_outputs_of_a_checkpoint_go_by_the_names_of_its_labels(names, label2id, order, tmp_path, data_dir):
+    model = checkpoint(tmp_path, names, label2id)
+    subject = glue("glue_mnli", data_dir, model=model, head="checkpoint")
+    assert subject.facts["outputs"] == [names[i] for i in order]
+    texts, gold = subject.examples("train")[0]
+    wanted = plainly(subject, texts)[order]
+    with torch.no_grad():
+        batch = subject.collate([subject.encode((texts, gold))])
+        torch.testing.assert_close(subject.logits(batch)[0], wanted, rtol=1e-5, atol=1e-6)
+        loss = float(subject.loss(batch))
+    assert math.isclose(loss, -float(wanted.log_softmax(0)[gold]), rel_tol=1e-5)
+    assert subject.classes([(texts, label) for label in range(3)]).tolist() == order
+    assert "outputs" not in glue("glue_mnli", data_dir, model=model).facts
+
+
+def test_a_checkpoint_with_other_labels_is_refused(tmp_path, data_dir):
+    model = checkpoint(tmp_path, ("joy", "anger", "fear"))
+    with pytest.raises(UsageError, match=r"labels of model .* are joy, anger, fear, not the task's \(entailment, neut"):
+        glue("glue_mnli", data_dir, model=model, head="checkpoint")
+
+
+def test_label_names_are_those_of_the_datasets():
+    for entry in registry.entries("task").values():
+        if entry.info.get("suite") == "glue":
+            labels = entry.info["fields"]["label"]
+            assert len(entry.info.get("names", ())) == (0 if entry.name == "glue_stsb" else len(labels))
+    rte, wnli = (registry.find("task", name).info["names"] for name in ("glue_rte", "glue_wnli"))
+    assert rte == tuple(reversed(wnli)) == ("entailment", "not_entailment")
+
+
+def test_a_probed_head_without_its_rows_says_what_to_do(tmp_path, data_dir):
+    assert glue("glue_rte", data_dir, head="probe").facts["replay_needs"] == "training rows"
+    with pytest.raises(
+        EnvironmentUnmet, match=r"no rows under .*a probe is fitted on the training rows, in a replay too"
+    ):
+        glue("glue_rte", tmp_path, head="probe")
 
 
 def test_padding_is_on_the_right():

@@ -6,6 +6,7 @@ import pytest
 from task_files import load_task
 
 from zobench import registry
+from zobench.baselines.linear_probe import prepare
 from zobench.problems.data import Source
 from zobench.problems.kshot import KShot, PlainProblem
 from zobench.spec import EnvironmentUnmet, Setting, UsageError
@@ -174,3 +175,27 @@ def test_without_a_prompt_a_head_reads_the_sentences(data_dir):
     assert logits.shape == (4, 2)
     problem.max_length = 5
     assert len(problem.encode((("One two three four five six.", "Seven"), 1)).ids) == 5
+
+
+@pytest.mark.parametrize(
+    "options, where",
+    [
+        (dict(), "a masked model"),
+        (dict(template="none"), "a head"),
+        (dict(template="none", model="random:opt-nano"), "a head"),
+    ],
+)
+def test_a_beginning_of_sequence_is_chosen_for_causal_prompts_alone(options, where, data_dir):
+    with pytest.raises(UsageError, match=f"bos_mode=hf: {where} opens its sequences"):
+        build("kshot_sst2", data_dir, bos_mode="hf", **options)
+    assert build("kshot_sst2", data_dir, model="random:opt-nano", bos_mode="hf").kind == "causal"
+
+
+def test_advice_to_a_probe_names_k(tmp_path):
+    (tmp_path / "glue" / "rte").mkdir(parents=True)
+    row = '{"sentence1": "A%d.", "sentence2": "B.", "label": 0}\n'
+    for split in ("train", "validation"):
+        (tmp_path / "glue" / "rte" / f"{split}.jsonl").write_text("".join(row % i for i in range(30)))
+    for template in ("prompt", "none"):
+        with pytest.raises(UsageError, match=r"take more .*\(k\)"):
+            prepare(build("kshot_rte", tmp_path, template=template))

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from zobench import plan, registry
 from zobench.baselines import icl
 from zobench.build import Names, trained
 from zobench.core.trace import digest
+from zobench.core.zeroth_order import Diverged
 from zobench.problems import probing
 from zobench.problems.sampling import sample
 from zobench.problems.scoring import evaluating
@@ -123,6 +125,36 @@ def test_budget_batch_schedule_and_evaluations_are_not_part_of_the_cell():
     assert len({job.cell for job in jobs("sst2", "zero-shot", seeds="3")}) == 3  # random weights and heads have a seed
 
 
+def seeds_of(task, name, model, **request):
+    return [job.seed for job in jobs(task, name, model, seeds="5-7", **request)]
+
+
+def test_where_nothing_is_drawn_from_the_seed_one_row_stands_for_all_seeds(nano_dir, tmp_path):
+    for name in ENTRIES:
+        assert seeds_of("sst2", name, str(nano_dir)) == seeds_of("sst2", name, "tiny") == [0]
+        assert seeds_of("glue_sst2", name, str(nano_dir)) == [0]
+        assert seeds_of("sst2", name, "random:opt-nano") == [5, 6, 7]  # the weights
+        assert seeds_of("sst2", name, str(nano_dir), adapter="lora") == [5, 6, 7]
+    assert seeds_of("glue_sst2[form=head]", "zero-shot", str(nano_dir)) == [5, 6, 7]  # the head
+    assert seeds_of("glue_sst2[form=head,head=checkpoint]", "zero-shot", str(nano_dir)) == [0]
+    assert seeds_of("squad_extractive", "zero-shot", str(nano_dir)) == [5, 6, 7]
+    assert seeds_of("sst2", "mezo", str(nano_dir)) == [5, 6, 7]
+    path = tmp_path / "chance.py"
+    path.write_text("INFO = dict(order='reference')\n\n\ndef prepare(problem, *, seed=0):\n    pass\n")
+    assert seeds_of("sst2", str(path), str(nano_dir)) == [5, 6, 7]  # it may use its seed
+    with pytest.raises(UsageError, match="seeds"):
+        jobs("sst2", "zero-shot", str(nano_dir), seeds="-1")
+
+
+def test_one_row_for_all_seeds_is_what_each_seed_would_give(nano_dir, tmp_path):
+    (job,) = jobs(f"sst2[{SIZES}]", "zero-shot", str(nano_dir), seeds="3")
+    others = [replace(job, seed=seed) for seed in (0, 1)]
+    first, second = (row for row, _ in execute(others, Place(store=tmp_path, device="cpu")))
+    assert (first.metrics, first.validation_metrics, first.final_digest) == (
+        second.metrics, second.validation_metrics, second.final_digest,
+    )  # fmt: skip
+
+
 def test_a_file_of_ones_own_may_prepare_a_task(tmp_path):
     path = tmp_path / "louder.py"
     path.write_text("INFO = dict(order='reference')\n\n\ndef prepare(problem, *, seed=0, by=2.0):\n"
@@ -226,11 +258,30 @@ def test_for_validation_its_own_rows_are_left_out():
         order = [row for row in mezo_rows(seed, 24, 24) if row not in dev]
         assert icl.draw(12, 24, 5, without=dev)[i].tolist() == order[:5]
     with pytest.raises(
-        UsageError, match=r"shots=20, but the train split has 12 rows to show .12 more are for validation"
+        UsageError, match=r"shots=20, but the train split has 12 rows to show .12 more are set aside to evaluate on"
     ):
         prepare("icl", problem, shots=20)
     with pytest.raises(UsageError, match="shots=25, but the train split has 24 rows to show; ask for fewer"):
         icl.draw(4, 24, 25)
+
+
+@pytest.mark.parametrize("kind, score", [("choice", "test"), ("choice", "validation"), ("generate", "test")])
+def test_of_one_file_no_row_that_is_evaluated_is_shown(kind, score, tmp_path):
+    path = tmp_path / "boxes.jsonl"
+    answer = dict(choice=dict(candidates=[" red", " blue"], label=0), generate=dict(answers=["red"]))[kind]
+    rows = [{"prompt": f"Box ({i}) is", **answer} for i in range(40)]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    sizes = dict(num_train=10, num_dev=8, num_eval=12)
+    evaluated = problem_of(f"{kind}:{path}", **sizes)
+    evaluated = [e[0] for split in ("validation", "test") for e in evaluated.examples(split)]
+    problem = prepare("icl", problem_of(f"{kind}:{path}", score=score, **sizes), shots=20)
+    shown = [text for texts in problem.before.values() for text in texts]
+    assert len(shown) == (20 if score == "test" else 8)
+    assert not any(prompt in text for prompt in evaluated for text in shown)
+    allowed = {row["prompt"] for row in rows} - set(evaluated)
+    assert all(prompt in text for prompt in allowed for text in shown)  # 20 of 20
+    with pytest.raises(UsageError, match=r"shots=21, but the train split has 20 rows to show .20 more are set aside"):
+        prepare("icl", problem_of(f"{kind}:{path}", score=score, **sizes), shots=21)
 
 
 def test_the_test_rows_follow_the_data_seed_and_the_draws_do_not(tmp_path):
@@ -307,7 +358,7 @@ def test_two_classes_get_the_halves_that_scikit_learn_gave_the_paper():
         probing.fit(x, np.zeros(60, dtype=int), bias=True)
     with pytest.raises(UsageError, match=r"12 features of 6 labels .*; take more rows"):
         probing.fit(x[:12], np.arange(12) // 2, bias=True)
-    with pytest.raises(UsageError, match="NaN"):
+    with pytest.raises(Diverged, match="not finite"):
         probing.fit(np.where(x > 2, np.nan, x), y, bias=True)
 
 

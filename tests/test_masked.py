@@ -192,8 +192,8 @@ def test_a_batch_scores_as_plain_calls_do_whatever_the_padding(model):
     subject = problem(model=model)
     encoded = [subject.encode(((text,), label)) for text, label in ROWS]
     wanted = torch.stack([plainly(subject, [text]) for text, _ in ROWS])
-    for side, extra in (("right", 0), ("right", 24), ("left", 0), ("left", 24)):
-        subject.pad_rows = partial(pad_rows, side=side, extra=extra)
+    for extra in (0, 24):
+        subject.pad_rows = partial(pad_rows, side="right", extra=extra)
         with torch.no_grad():
             found = subject.logits(subject.collate(encoded))
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
@@ -208,6 +208,14 @@ def test_the_loss_is_the_cross_entropy_over_the_words_alone(model):
     assert math.isclose(float(loss.detach()), by_hand, rel_tol=1e-5)
     loss.backward()
     assert all(p.grad is not None for p in subject.model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("model", ["random:roberta-nano", "random:opt-nano"])
+def test_weights_that_are_not_finite_have_no_accuracy(model):
+    subject = problem(model=model, objective="accuracy")
+    next(p for p in subject.model.parameters() if p.ndim == 1).data.fill_(math.nan)
+    batch = subject.collate([subject.encode(((text,), label)) for text, label in ROWS])
+    assert math.isnan(subject.score(batch)) and math.isnan(subject.loss(batch))
 
 
 def test_evaluation_is_the_same_in_batches_by_length_and_one_by_one(monkeypatch):
@@ -313,6 +321,72 @@ def test_wordpiece_tokenizers_work(bert):
 def test_a_wordpiece_tokenizer_that_lacks_a_word_is_refused(bert):
     with pytest.raises(UsageError, match="label word 'okay' is '\\[UNK\\]' to the tokenizer of"):
         problem(model=bert, words=("okay", "great"))
+
+
+def made(directory, config, tokenizer=None):
+    """A directory with a small random masked model."""
+    from transformers import AutoModelForMaskedLM
+
+    torch.manual_seed(0)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(directory)
+    (tokenizer or masked_tokenizer()).save_pretrained(directory)
+    return str(directory)
+
+
+SHAPE = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, pad_token_id=1)
+OFFSET = "mpnet roberta-prelayernorm xlm-roberta camembert data2vec-text".split()
+
+
+@pytest.mark.parametrize("family", OFFSET)
+def test_models_that_count_positions_from_an_offset_do_so_themselves(family, tmp_path, tokenizer):
+    """20 rows of the table of positions are 18 tokens: the first is row 2."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.for_model(family, vocab_size=len(tokenizer), max_position_embeddings=20, **SHAPE)
+    subject = problem(model=made(tmp_path, config))
+    assert subject.template.max_length == 18
+    texts = ("so bad", "a b c d e f g h i")
+    encoded = [subject.encode(((text,), 0)) for text in texts]
+    assert max(len(e.ids) for e in encoded) > 8
+    batch = subject.collate(encoded)
+    assert batch.inputs.input_ids.shape[1] <= 18
+    wanted = torch.stack([plainly(subject, [text]) for text in texts])
+    with torch.no_grad():
+        torch.testing.assert_close(subject.logits(batch), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_padding_ends_where_the_positions_do(tmp_path, tokenizer):
+    from transformers import BertConfig
+
+    subject = problem(model=made(tmp_path, BertConfig(vocab_size=len(tokenizer), max_position_embeddings=13, **SHAPE)))
+    encoded = [subject.encode(((text,), 0)) for text in ("a b c d e f g", "so")]
+    assert max(len(e.ids) for e in encoded) in range(9, 14)
+    batch = subject.collate(encoded)
+    assert batch.inputs.input_ids.shape == (2, 13) and math.isfinite(subject.loss(batch).detach())
+    rows = [[5] * 9, [6] * 3]
+    assert [pad_rows(rows, 0, "cpu", most=most).input_ids.shape[1] for most in (None, 8, 9, 12, 16, 99)] == (
+        [16, 9, 9, 12, 16, 16]
+    )
+
+
+@pytest.mark.parametrize("lacking, part", [("mask_token", "mask"), ("cls_token", "cls"), ("sep_token", "sep")])
+def test_a_tokenizer_without_a_token_of_the_prompt_is_refused(lacking, part, tmp_path, tokenizer):
+    from transformers import BertConfig
+
+    own = masked_tokenizer()
+    setattr(own, lacking, None)
+    model = made(tmp_path, BertConfig(vocab_size=len(tokenizer), **SHAPE), own)
+    with pytest.raises(UsageError, match=rf"model {model}: its tokenizer has no {part} token"):
+        problem(model=model)
+
+
+@pytest.mark.parametrize("model, tokens", [("random:roberta-nano", 600), ("random:opt-nano", 2048)])
+@pytest.mark.parametrize("adapter", ["prefix", "prompt"])
+def test_more_virtual_tokens_than_positions_are_refused(adapter, model, tokens):
+    setting = Setting(model=model, adapter=f"{adapter}[tokens={tokens}]")
+    options = dict(prompt=SST2, words=("terrible", "great"))
+    with pytest.raises(UsageError, match=r"adapter p\w+\[tokens=\d+\]: .* leave too few for a text; write tokens=N of"):
+        MaskedProblem(setting, INFO, lambda row: row, **options)
 
 
 @pytest.mark.parametrize("mode, first", [("mezo", 0), ("hf", 0)])

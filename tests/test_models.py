@@ -8,6 +8,7 @@ import torch
 from task_files import load_task
 
 from zobench.core.philox import normal
+from zobench.models.adapters import add_adapter, load_virtual, save_adapted
 from zobench.models.load import TOKENIZER, head_parameters, is_masked, load_model, max_tokens, random_config
 from zobench.models.shapes import ABOUT, RANDOM
 from zobench.models.vocabulary import LABEL_WORDS
@@ -140,6 +141,29 @@ def test_a_directory_says_what_it_lacks(nano_dir, tmp_path):
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(UsageError, match=r"only safetensors are read.*save_pretrained"):
         load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("size", [0, 5000])
+def test_a_torn_file_of_weights_is_named(size, nano_dir, tmp_path):
+    for file in nano_dir.iterdir():
+        shutil.copy(file, tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:size])
+    with pytest.raises(EnvironmentUnmet, match=rf"^{weights} is not whole.*again$") as caught:
+        load_model(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_torn_file_in_the_hubs_cache_is_named(nano_dir, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    snapshot = tmp_path / "models--org--name" / "snapshots" / ("a" * 40)
+    shutil.copytree(nano_dir, snapshot)
+    (snapshot / "model.safetensors").write_bytes(b"torn")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(EnvironmentUnmet, match=r"a{40}/model\.safetensors is not whole.*delete .* and run again"):
+        load_model("org/name", revision="a" * 40)
 
 
 def test_an_unreachable_hub_names_the_way_out(monkeypatch):
@@ -339,6 +363,26 @@ def test_a_language_model_on_disk_takes_a_span_head(name, tmp_path):
     assert all(p.equal(q) for p, q in zip(again.parameters(), spans.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("text", ["none", "lora", "prefix", "prompt"])
+@pytest.mark.parametrize("name", ["llama-nano", "qwen-nano"])
+def test_a_span_head_on_a_language_model_from_disk_is_saved_under_its_own_names(name, text, tmp_path):
+    """So that transformers, which knows nothing of another name, finds every weight."""
+    from transformers import AutoModelForQuestionAnswering
+
+    model, tokenizer = load_model(f"random:{name}", seed=5)
+    model.save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
+    spans = add_adapter(load_model(str(tmp_path / "lm"), kind="spans", seed=6)[0], text, seed=7)
+    save_adapted(spans, tokenizer, tmp_path / "out")
+    saved = tmp_path / "out" / ("base" if text in ("prefix", "prompt") else "")
+    again, info = AutoModelForQuestionAnswering.from_pretrained(saved, output_loading_info=True)
+    assert not any(info.values())
+    again = load_virtual(again.eval(), tmp_path / "out") if saved.name == "base" else again
+    ids = torch.tensor([[0, 50, 60, 70]])
+    with torch.no_grad():
+        torch.testing.assert_close(again(ids).start_logits, spans(ids).start_logits, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["opt-nano", "gpt2-nano", "llama-nano"])
 def test_a_head_on_a_causal_model_reads_the_last_token_on_whatever_side_the_padding_is(name, tmp_path):
     model, tokenizer = load_model(f"random:{name}", kind="classification", labels=2, seed=4)
@@ -355,6 +399,36 @@ def test_a_head_on_a_causal_model_reads_the_last_token_on_whatever_side_the_padd
     tokenizer.save_pretrained(tmp_path)
     again, tokenizer = load_model(str(tmp_path), kind="classification", labels=2)
     assert again.config.pad_token_id == tokenizer.pad_token_id == 2
+
+
+@pytest.mark.parametrize(
+    "of_config, of_tokenizer, end, expected",
+    [
+        (0, None, "</s>", 0),
+        (1, "<unk>", "</s>", 3),
+        (None, "<pad>", "</s>", 1),
+        (None, None, None, 3),
+        (-1, None, "</s>", 2),
+    ],
+)
+@pytest.mark.parametrize("name", ["gpt2-nano", "llama-nano"])
+def test_tokenizer_and_configuration_have_one_padding(name, of_config, of_tokenizer, end, expected, tmp_path, data_dir):
+    """Rows of one batch have the logits that each has alone."""
+    model, tokenizer = load_model(f"random:{name}", seed=4)
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | dict(pad_token_id=of_config)))
+    tokenizer.pad_token, tokenizer.eos_token = of_tokenizer, end
+    tokenizer.save_pretrained(tmp_path)
+    setting = Setting(model=str(tmp_path), data_dir=data_dir)
+    problem = load_task("glue_rte").build(setting, form="head", num_train=8, num_dev=4, num_eval=4)
+    assert problem.config.pad_token_id == problem.tokenizer.pad_token_id == expected
+    encoded = [problem.encode(example) for example in problem.examples("train")]
+    assert len({len(e.ids) for e in encoded}) > 1
+    with torch.no_grad():
+        together = problem.logits(problem.collate(encoded))
+        alone = torch.cat([problem.model(torch.tensor([e.ids])).logits for e in encoded])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
 # --- saving -----------------------------------------------------------------------------------------------------------

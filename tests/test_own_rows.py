@@ -56,7 +56,7 @@ def test_one_file_is_split_into_three_without_overlap(boxes):
 def test_the_split_is_one_permutation_test_first_dev_last():
     class Rows:
         def rows(self, split):
-            return range({"train": 100, "validation": 30}[split])
+            return choice_rows({"train": 100, "validation": 30}[split])
 
     order = np.random.RandomState(5).permutation(100)
     one = Draw(True, num_train=20, num_dev=10, num_eval=15)(Rows(), {}, 5, False)
@@ -149,6 +149,10 @@ def test_a_job_finds_its_rows_from_any_directory_and_notices_a_change(boxes, mon
         ({"prompt": "Box", "candidates": [" a", " b"], "label": "a"}, "label 'a': write the number"),
         ({"prompt": "Box", "candidates": [" a", " b"], "label": True}, "label True"),
         ({"prompt": "Box", "candidates": [" a", " b"], "label": []}, r"label \[\]"),
+        ({"prompt": "Box", "candidates": [" a", " b"], "label": [0, 1]}, "all candidates are right"),
+        ({"prompt": "Box", "candidates": [" a", " b", " a"], "label": 1}, "' a' is there twice"),
+        ({"prompt": "Box", "candidates": [" a", " a "], "label": 1}, "' a' is there twice"),
+        ({"prompt": "Box", "candidates": [" a", " b"], "label": 1, "calibration": 5}, "calibration 5: write a text"),
     ],
 )
 def test_a_wrong_row_is_named_with_file_and_line(row, said, tmp_path):
@@ -168,8 +172,103 @@ def test_a_broken_file_is_named_with_its_line(tmp_path):
 
 
 def test_too_few_rows_to_set_some_aside(tmp_path):
-    with pytest.raises(UsageError, match=r"mine\.jsonl: 4 rows; write at least 5"):
+    with pytest.raises(EnvironmentUnmet, match=r"mine\.jsonl: 4 rows; write at least 5"):
         problem(f"choice:{write(tmp_path / 'mine.jsonl', choice_rows(4))}").batch(0)
+    with pytest.raises(EnvironmentUnmet, match=r"mine\.jsonl: 1 row; write at least 5"):
+        problem(f"choice:{write(tmp_path / 'mine.jsonl', choice_rows(1))}").batch(0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "found"),
+    [
+        (dict(num_train=5), [5, 8, 8]),
+        (dict(num_dev=20), [12, 20, 8]),
+        (dict(num_train=25, num_dev=10, num_eval=5), [25, 10, 5]),
+        (dict(num_dev=31), [1, 31, 8]),
+        (dict(num_train=30), "40 rows are too few for num_dev=8, num_eval=8 and num_train=30; ask for fewer"),
+        (dict(num_dev=32), "40 rows are too few for num_dev=32, num_eval=8 and a row to train on"),
+        (dict(num_dev=100, num_train=4), "too few for num_dev=100, num_eval=8 and num_train=4"),
+    ],
+)
+def test_sizes_that_are_asked_for_are_kept_or_refused(sizes, found, boxes):
+    made = problem(f"choice:{boxes}", **sizes)
+    if isinstance(found, list):
+        assert [len(made.examples(split)) for split in ("train", "validation", "test")] == found
+        assert len(set(prompts(made, "train", "validation", "test"))) == sum(found)
+    else:
+        with pytest.raises(UsageError, match=found):
+            made.batch(0)
+
+
+def test_a_directory_has_no_more_test_rows_than_it_has(tmp_path):
+    write(tmp_path / "mine/train.jsonl", choice_rows(30))
+    write(tmp_path / "mine/validation.jsonl", choice_rows(7))
+    made = problem(f"choice:{tmp_path / 'mine'}", num_train=24, num_dev=6)
+    assert [len(made.examples(split)) for split in ("train", "validation", "test")] == [24, 6, 7]
+    with pytest.raises(UsageError, match=r"validation\.jsonl: 7 rows are too few for num_eval=8"):
+        problem(f"choice:{tmp_path / 'mine'}", num_eval=8).batch(0)
+    with pytest.raises(UsageError, match=r"train\.jsonl: 30 rows are too few for num_dev=6 and num_train=25"):
+        problem(f"choice:{tmp_path / 'mine'}", num_train=25).batch(0)
+
+
+def test_rows_that_repeat_another_one_are_counted(boxes, tmp_path):
+    made = problem(f"choice:{boxes}")
+    made.batch(0)
+    assert "duplicates" not in made.facts
+    rows = choice_rows(10)
+    twice = problem(f"choice:{write(tmp_path / 'twice.jsonl', rows + [row | {'id': 7} for row in rows[:4]])}")
+    twice.batch(0)
+    assert twice.facts["duplicates"] == 4 and "4 of 14 rows repeat" in twice.facts["note"]
+    answers = [{"prompt": "Who?", "answers": [name]} for name in ("Nora", "Lind", "Nora", "Ole", "Eva", "Nora")]
+    said = problem(f"generate:{write(tmp_path / 'names.jsonl', answers)}")
+    said.batch(0)
+    assert said.facts["duplicates"] == 2
+
+
+def test_a_null_in_a_parquet_file_is_no_calibration_and_no_label(tmp_path):
+    import pyarrow.parquet
+
+    rows = choice_rows(12)
+    rows[3]["calibration"] = None
+    rows = [row | {"label": float(row["label"])} for row in rows]
+    path = tmp_path / "mine.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    assert problem(f"choice:{path}").evaluate("validation")
+    with pytest.raises(EnvironmentUnmet, match=r"mine\.parquet, row 4: .*no prompt for calibration"):
+        problem(f"choice:{path}", calibration="sfc").batch(0)
+    rows[6]["label"] = None
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    with pytest.raises(EnvironmentUnmet, match=r"mine\.parquet, row 7: .*label None: write the number"):
+        problem(f"choice:{path}").batch(0)
+
+
+@pytest.mark.parametrize("name", ["a[b].jsonl", "a,b.jsonl", "a[1],[2]/b, c.jsonl", "dir [x]", "a[n=1].jsonl"])
+def test_a_name_with_brackets_or_commas_is_one_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if name.endswith(".jsonl"):
+        write(tmp_path / name, choice_rows(10))
+    else:
+        for split in ("train", "validation"):
+            write(tmp_path / name / f"{split}.jsonl", choice_rows(10))
+    task = f"choice:{name}"
+    assert registry.parse(task) == (task, {})
+    assert registry.parse(f"{task}[num_train=[5,6], num_dev=2]") == (task, dict(num_train=[5, 6], num_dev=2))
+    parts = ["sst2[num_train=5,num_dev=3]", task, f"{task}[num_train=5,num_dev=2]", "rte"]
+    assert registry.split(",".join(parts)) == parts
+    (job,) = jobs(f"{task}[num_train=5,num_dev=2,num_eval=2]")
+    assert len(make_problem(plan.Job.from_json(job.to_json()), "cpu").examples("train")) == 5
+
+
+def test_a_python_file_with_brackets_and_commas_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my[1],2.py").write_text("", encoding="utf-8")
+    assert registry.split("mezo,my[1],2.py[lr=1],zo-sgd") == ["mezo", "my[1],2.py[lr=1]", "zo-sgd"]
+    assert registry.parse("my[1],2.py[lr=1]") == ("my[1],2.py", dict(lr=1))
+
+
+def test_a_missing_file_with_brackets_is_told_what_they_are_for():
+    with pytest.raises(UsageError, match="brackets hold options, unless they are in the name of a file that exists"):
+        registry.parse("choice:a[b].jsonl")
 
 
 @pytest.mark.parametrize(

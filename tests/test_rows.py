@@ -86,6 +86,21 @@ def test_a_parquet_file_cut_short(tmp_path):
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
 
 
+def test_whole_numbers_that_pandas_wrote_as_floats_are_whole_again(tmp_path):
+    import pyarrow.parquet
+
+    path = tmp_path / "train.parquet"
+    columns = dict(label=[0.0, 1.0, None], nan=[1.0, float("nan"), -2.0], score=[1.0, 2.5, None], big=[1e300, 0.0, 1.0])
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    found = read(path)
+    assert [row["label"] for row in found] == [0, 1, None] and type(found[0]["label"]) is int
+    assert [row["nan"] for row in found] == [1, None, -2] and type(found[0]["nan"]) is int
+    assert [row["score"] for row in found] == [1.0, 2.5, None] and type(found[0]["score"]) is float
+    assert type(found[1]["big"]) is float
+    assert check_row(found[1], {"label": (0, 1)}) is None
+    assert check_row(found[2], {"label": (0, 1)}) == "field 'label': null; expected 0 or 1"
+
+
 def test_a_file_that_cannot_be_opened(tmp_path):
     with pytest.raises(EnvironmentUnmet, match="No such file"):
         read(tmp_path / "train.jsonl")
@@ -113,6 +128,7 @@ def test_a_file_that_cannot_be_opened(tmp_path):
         ("0..5", [0, 2.6, 5], {5.1: "5.1 is not from 0 to 5", -1: "-1 is not from 0 to 5", "1": "'1' is a text"}),
         ((0, 1), [0, 1], {2: "unknown label 2; expected 0 or 1", True: "unknown label True; expected 0 or 1"}),
         ((0, 1), [], {1.0: "unknown label 1.0; expected 0 or 1", "1": "unknown label '1'; expected 0 or 1"}),
+        ((0, 1), [], {None: "null; expected 0 or 1"}),
         ((0, 1, 2), [2], {-1: "unknown label -1 (a label that the data's authors keep hidden); expected 0, 1 or 2"}),
         (("cause", "effect"), ["cause"], {"why": "unknown label 'why'; expected 'cause' or 'effect'"}),
     ],
@@ -139,6 +155,9 @@ def test_scalar_kinds(kind, good, bad):
         ("answers", ["a"], "['a'] is a list; expected an object with a list 'text'"),
         ("spans", {"spans": ["3"], "types": ["number"]}, None),
         ("spans", {"spans": []}, "'spans' in it: the list is empty"),
+        ("spans", {"spans": ["3"]}, "no 'types' in it (it has spans)"),
+        ("spans", {"spans": ["3", "4"], "types": ["number"]}, "1 'types' in it for 2 'spans'"),
+        ("spans", {"spans": ["3"], "types": [None]}, "'types' in it: entry 1 of the list: null; expected a text"),
     ],
 )
 def test_lists(kind, value, message):

@@ -14,6 +14,7 @@ import torch
 import zobench
 from zobench import plan, record, registry
 from zobench.build import Names
+from zobench.problems import scoring
 from zobench.replay import rebuild
 from zobench.run import Place, execute
 from zobench.spec import EnvironmentUnmet, Job, MismatchError, UsageError
@@ -450,3 +451,169 @@ def test_seeds_as_people_write_them(tmp_path):
     assert [r.seed for r in rows] == [4, 2]
     with pytest.raises(UsageError):
         plan.seeds("99999999999")
+
+
+def nan_model(nano_dir, tmp_path):
+    """random:opt-nano with one weight that is no number."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "nan"
+    shutil.copytree(nano_dir, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.decoder.layers.1.fc1.weight"][0, 0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "task, optimizer",
+    [
+        ("sst2[num_train=8,num_dev=4,num_eval=4]", "zero-shot"),
+        ("sst2[num_train=8,num_dev=4,num_eval=4,objective=accuracy]", "mezo"),
+        ("squad[num_train=4,num_dev=2,num_eval=2,max_new_tokens=2]", "zero-shot"),
+    ],
+)
+def test_a_model_of_nans_has_no_accuracy(nano_dir, tmp_path, data_dir, task, optimizer):
+    asked = plan.Request(
+        [task], [optimizer], model=nan_model(nano_dir, tmp_path), budget="steps=2", data_dir=str(data_dir)
+    )
+    ((row, _),) = execute(plan.jobs(asked, Names()), Place(tmp_path / "store", "cpu"))
+    assert row.status == "diverged" and ("nan" in row.reason or "not finite" in row.reason)
+
+
+def test_weights_that_the_last_step_destroyed_are_not_a_result(tmp_path, data_dir):
+    task = "sst2[num_train=8,num_dev=4,num_eval=4]"
+    asked = plan.Request([task], ["mezo[lr=1e30]"], model="random:opt-nano", budget="steps=1", data_dir=str(data_dir))
+    ((row, _),) = execute(plan.jobs(asked, Names()), Place(tmp_path, "cpu"))
+    assert row.status == "diverged" and row.value is None
+
+
+# --- a stop in an evaluation ------------------------------------------------------------------------------------------
+
+SMALL = "num_train=12,num_dev=6,num_eval=6"
+
+
+class Asks:
+    """Sends itself Ctrl-C in one forward of one evaluation, both counted from 1, and counts the forwards after it.
+
+    Evaluation 0 is what comes before the first: the yardstick of memory, then steps.
+    """
+
+    def __init__(self, monkeypatch, evaluation, forward=2, act=lambda: os.kill(os.getpid(), signal.SIGINT)):
+        self.evaluations = self.problems = self.after = 0
+        self.asked, make = False, zobench.run.make_problem
+
+        def made(job, device):
+            problem, forwards = make(job, device), 0
+            evaluate, self.problems = problem.evaluate, self.problems + 1
+
+            def enter(split):
+                nonlocal forwards
+                self.evaluations, forwards = self.evaluations + 1, 0
+                return evaluate(split)
+
+            def called(module, arguments, output):
+                nonlocal forwards
+                forwards += 1
+                self.after += self.asked
+                if not self.asked and (self.evaluations, forwards) == (evaluation, forward):
+                    self.asked = True
+                    act()
+
+            problem.evaluate = enter
+            problem.model.register_forward_hook(called)
+            return problem
+
+        monkeypatch.setattr(zobench.run, "make_problem", made)
+
+
+def language(store, optimizer, nano_dir, data_dir, budget="steps=4", task="sst2", **more):
+    return run(
+        store, optimizer, budget, f"{task}[{SMALL}]", batch_size=4, evaluations=2, model=str(nano_dir),
+        data_dir=str(data_dir), **more,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def batches_of_one(monkeypatch):
+    """Evaluations of one example in a forward."""
+    monkeypatch.setattr(scoring, "EVALUATION_TOKENS", 1)
+
+
+RESULT = "final_digest kept_step value metrics validation validation_metrics steps forwards backwards test_looks status"
+
+
+@pytest.mark.parametrize("optimizer", ["mezo[lr=1e-3]", "adam[lr=1e-3]"])
+@pytest.mark.parametrize("evaluation", [1, 2, 3], ids=["in the middle", "at the end", "of the test rows"])
+def test_ctrl_c_in_an_evaluation_stops_it_and_the_run_goes_on_to_the_same_bits(
+    tmp_path, monkeypatch, batches_of_one, nano_dir, data_dir, optimizer, evaluation
+):
+    with monkeypatch.context() as patch:
+        asks = Asks(patch, evaluation)
+        ((row, _),) = language(tmp_path / "a", optimizer, nano_dir, data_dir)
+    assert asks.asked and asks.after == 0  # not one batch more
+    steps = 2 if evaluation == 1 else 4
+    assert row.status == "interrupted" and row.reason == f"stopped by Ctrl-C after {steps} steps, in an evaluation"
+    assert (row.steps, row.value, row.metrics, row.test_looks) == (steps, None, None, 0)
+    assert len(points(row)) == evaluation - 1 and row.eval_forwards > 0
+    ((again, _),) = language(tmp_path / "a", optimizer, nano_dir, data_dir)
+    ((fresh, _),) = language(tmp_path / "b", optimizer, nano_dir, data_dir)
+    assert again.continued_from and again.status == "ok" and again.test_looks == 1
+    for name in RESULT.split():
+        assert getattr(again, name) == getattr(fresh, name), name
+    assert points(again) == points(fresh)
+    if optimizer.startswith("mezo"):
+        assert again.trace_values == fresh.trace_values and again.trace_events == fresh.trace_events
+        rebuild(again)
+
+
+def test_after_an_interrupted_evaluation_no_other_job_starts(tmp_path, monkeypatch, batches_of_one, data_dir):
+    asks = Asks(monkeypatch, 2)
+    rows = run(tmp_path, "zero-shot", task=f"sst2[{SMALL}]", model="random:opt-nano", data_dir=str(data_dir), seeds="3")
+    assert [(row.status, row.value, row.test_looks) for row, _ in rows] == [("interrupted", None, 0)]
+    assert asks.problems == 1 and asks.after == 0 and len(record.scan(tmp_path)[0]) == 1
+
+
+def test_a_timeout_in_an_evaluation_ends_it(tmp_path, monkeypatch, batches_of_one, nano_dir, data_dir):
+    asks = Asks(monkeypatch, 2, act=lambda: time.sleep(5))
+    ((row, _),) = language(tmp_path, "zero-shot", nano_dir, data_dir, timeout=5.0)
+    assert row.status == "timeout" and row.value is None and asks.after == 0
+    assert row.reason == "the limit of 5 s had passed after 0 steps, in an evaluation"
+
+
+def test_a_step_is_not_torn_by_a_stop(tmp_path, monkeypatch, nano_dir, data_dir):
+    """Ctrl-C at the first of a step's two forwards, where the weights are perturbed: the step is finished."""
+    asks = Asks(monkeypatch, 0)
+    ((row, _),) = language(tmp_path, "mezo", nano_dir, data_dir)
+    assert asks.asked and row.status == "interrupted" and row.steps == 1
+    assert asks.after == 1 and "evaluation" not in row.reason
+
+
+def test_ctrl_c_between_two_jobs_is_heard(tmp_path):
+    jobs = plan.jobs(plan.Request(["softmax_l2"], ["mezo", "adam"], budget="steps=3"), Names())
+    rows = []
+    for row, _ in execute(jobs, Place(store=tmp_path, device="cpu")):
+        if not rows:
+            os.kill(os.getpid(), signal.SIGINT)
+        rows.append(row)
+    assert [(row.status, row.steps) for row in rows] == [("ok", 3), ("interrupted", None)]
+    last = execute(jobs[:1], Place(store=tmp_path, device="cpu"))
+    assert next(last)[0].status == "ok"
+    os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):  # no row is left to say it
+        next(last)
+
+
+def test_a_stop_in_the_evaluation_at_the_start_of_a_curve_is_a_row_without_steps(
+    tmp_path, monkeypatch, batches_of_one, nano_dir, data_dir
+):
+    monkeypatch.setitem(registry.find("task", "sst2").info, "curve", "log")
+    with monkeypatch.context() as patch:
+        asks = Asks(patch, 1)
+        ((row, _),) = language(tmp_path / "a", "mezo", nano_dir, data_dir)
+    assert asks.after == 0 and (row.status, row.steps, row.curve, row.value) == ("interrupted", 0, [], None)
+    ((again, _),) = language(tmp_path / "a", "mezo", nano_dir, data_dir)
+    ((fresh, _),) = language(tmp_path / "b", "mezo", nano_dir, data_dir)
+    assert again.continued_from is None and again.final_digest == fresh.final_digest and points(again) == points(fresh)

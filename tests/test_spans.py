@@ -286,6 +286,13 @@ def test_metrics_and_the_objective_f1_are_those_of_single_predictions(data_dir, 
     assert loss.item() == pytest.approx(-expected["f1"]) and not loss.requires_grad
 
 
+def test_weights_that_are_not_finite_have_no_f1(data_dir):
+    problem = build(data_dir, objective="f1")
+    batch = problem.collate([problem.encode(e) for e in problem.examples("train")[:2]])
+    problem.model.qa_outputs.weight.data.fill_(torch.nan)
+    assert problem.loss(batch).isnan()
+
+
 def test_right_scores_get_full_marks(problem):
     """A head that points at the targets answers every question, those without an answer included."""
     examples = problem.examples("validation")

@@ -75,3 +75,14 @@ def test_stored_results_of_toy_tasks_keep_their_cells():
         assert "objective" not in again and found.cell == row["cell"]
         changed = registry.resolve(registry.find("task", name), {**found.task_options, "objective": "loss"})
         assert changed == again
+
+
+def test_none_is_a_word_where_words_are_asked_for():
+    for text in ("kshot_rte[template=none]", "glue_rte[calibration=none]", "sst2[calibration=None]"):
+        name, given = registry.parse(text)
+        found = registry.resolve(registry.find("task", name), given)
+        assert {found[option] for option in given} == {"none"}
+    with pytest.raises(UsageError, match="template must be one of prompt, empty, not 'none'"):
+        registry.resolve(registry.find("task", "sst2"), dict(template=None))
+    with pytest.raises(UsageError, match="num_train must be a whole number, not None"):
+        registry.resolve(registry.find("task", "sst2"), dict(num_train=None))

@@ -985,13 +985,18 @@ def _write_text(path: Path, text: str) -> None:
 @click.option("--store", metavar="DIR", help="Where to look for RUN. Default: $ZOBENCH_STORE or ./zobench-runs.")
 @click.option("--evaluate", is_flag=True, help="Measure the metric again and compare it with the stored one.")
 @click.option("-o", "--output", metavar="DIR", help="Save the rebuilt weights where from_pretrained opens them.")
-@click.option("--data", "data_dir", metavar="DIR", help="Local rows for --evaluate. Default: where the run found them.")
+@click.option(
+    "--data",
+    "data_dir",
+    metavar="DIR",
+    help="Local rows, for --evaluate and for a probed head. Default: where the run found them.",
+)
 @click.option("--device", default="cpu", show_default=True, metavar="D", help="cpu, cuda, cuda:N.")
 @json_option
 def replay(
     run: str, store: str | None, evaluate: bool, output: str | None, data_dir: str | None, device: str, as_json: bool
 ) -> None:
-    """Rebuild a run's final weights from its trace, without a forward pass, and check their digest.
+    """Rebuild a run's final weights from its trace, without a forward pass of training, and check their digest.
 
     RUN is a file, a file name, or the beginning of a cell as `zobench list runs` shows it.
     """
@@ -1019,11 +1024,13 @@ def replay(
         answer["saved"] = output
     if evaluate:
         answer["metrics"], answer["difference"] = replaying.check_metrics(row, problem)
+    needs = json.loads(row.facts or "{}").get("replay_needs")
+    free = f"with {needs}" if needs else "no forward pass"
     if as_json:
         click.echo(json.dumps(record.plain(answer), indent=2))
     else:
         click.echo(
-            f"{answer['run']}: {row.kept_step} steps replayed in {answer['seconds']} s, no forward pass; "
+            f"{answer['run']}: {row.kept_step} steps replayed in {answer['seconds']} s, {free}; "
             f"the weights are the run's (digest {(row.final_digest or '')[:16]})"
         )
         if output:

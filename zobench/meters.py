@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,9 +32,12 @@ class Counter:
     cache every call begins anew, and counts.
 
     A model wrapped by peft generates with the model inside; a call of that one counts unless the wrapper made it.
+
+    between: called before every forward of an evaluation, where the weights are whole; what it raises ends the evaluation.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, between: Callable[[], None] = lambda: None):
+        self.between = between
         self.forwards = self.backwards = self.tokens = self.eval_forwards = 0
         self._evaluating, self._inside = False, 0
         base: Any = getattr(model, "get_base_model", lambda: model)()
@@ -49,6 +52,7 @@ class Counter:
             return
         begins = _cached(kwargs.get("past_key_values")) == 0
         if self._evaluating:
+            self.between()
             self.eval_forwards += begins
             return
         self.forwards += begins

@@ -198,7 +198,20 @@ def _cells(
     )
     if optimizer.builder == "prepare":  # without a step, no result depends on these
         job = replace(job, budget=Budget("steps", 1), batch_size=1, schedule="constant", evaluations=1)
-    return [replace(job, seed=seed) for seed in seeds(request.seeds)]
+    asked_seeds = seeds(request.seeds)
+    return [replace(job, seed=seed) for seed in ([0] if _without_chance(job, task, optimizer) else asked_seeds)]
+
+
+def _without_chance(job: Job, task: Entry, baseline: Entry) -> bool:
+    """Whether every seed of the job gives the same numbers, so that one row stands for all of them.
+
+    Only a task of one's own in Python may have chance of a kind that is not known here.
+    """
+    options, model = job.task_options, job.model or ""
+    given = options.get("head") in (None, "checkpoint") or options.get("form") == "prompt"
+    loaded = not model.startswith("random:") and job.adapter == "none"
+    known = task.builtin or bool(task.asked)
+    return baseline.builder == "prepare" and baseline.info.get("random") is False and given and loaded and known
 
 
 def adapter(text: str) -> str:

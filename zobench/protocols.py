@@ -48,6 +48,7 @@ class Protocol:
     forwards: int | None = None  # batch forwards of the training
     batch: int | None = None
     eps: float | None = None
+    rates: tuple[float, ...] | None = None  # learning rates tried
     trials: int | None = None  # settings tried, the winner chosen on the dev rows
     seeds: int | None = None  # runs behind the value; 1 also where it cannot vary
     select: str | None = None  # loss | metric | last: which weights are tested
@@ -64,6 +65,7 @@ OPT = dict(suite=("opt",))
 KSHOT = dict(suite=("kshot",))
 ZO, FO = dict(order=("zeroth",)), dict(order=("first",))
 TWO_POINT = ("MeZO", "MeZO n-SPSA q=1", "MeZO-Adam", "MeZO baseline", "SubZero", "LOZO", "HiZOO")
+MEZO = ("MeZO", "MeZO (objective=CE)")
 MEZO_MAIN = dict(paper=("MeZO",), table=("Table 1", "Table 2", "Table 3", "Table 20"))
 MEZO_KSHOT = dict(paper=("MeZO",), table=("Table 3", "Table 18 (k=16)", "Table 18 (k=512)", "Table 19", "Table 21"))
 ABLATIONS = ("Table 5", "Table 6", "Table 8", "Table 9", "Table 10")
@@ -78,11 +80,16 @@ RULES: tuple[tuple[Mapping[str, tuple[str, ...]], Mapping[str, Any]], ...] = (
     (MEZO_MAIN | OPT, dict(dtype="float16", loss_dtype="float16", seeds=1, select="loss")),
     (MEZO_MAIN | OPT | ZO, dict(steps=20000, batch=16, trials=2)),
     (MEZO_MAIN | OPT | ZO | dict(task=LONG), dict(trials=3)),
-    (MEZO_MAIN | OPT | ZO | dict(peft=("full",)), dict(eps=1e-3)),
-    (MEZO_MAIN | OPT | ZO | dict(peft=("lora",)), dict(eps=1e-2)),
-    (MEZO_MAIN | OPT | ZO | dict(peft=("prefix",)), dict(eps=1e-1)),
+    (MEZO_MAIN | OPT | ZO | dict(peft=("full",)), dict(eps=1e-3, rates=(1e-6, 1e-7))),
+    (MEZO_MAIN | OPT | ZO | dict(peft=("lora",)), dict(eps=1e-2, rates=(1e-4, 5e-5))),
+    (MEZO_MAIN | OPT | ZO | dict(peft=("prefix",)), dict(eps=1e-1, rates=(1e-2, 1e-3))),
+    (MEZO_MAIN | OPT | ZO | dict(peft=("full",), task=LONG), dict(rates=(1e-6, 5e-7, 1e-7))),
+    (MEZO_MAIN | OPT | ZO | dict(peft=("lora",), task=LONG), dict(rates=(1e-4, 5e-5, 1e-5))),
+    (MEZO_MAIN | OPT | ZO | dict(peft=("prefix",), task=LONG), dict(rates=(5e-2, 1e-2, 5e-3))),
     (MEZO_MAIN | OPT | ZO | dict(model=("facebook/opt-30b", "facebook/opt-66b")), dict(select="last")),
-    (MEZO_MAIN | OPT | dict(objective=("score",)), dict(trials=3, select="last")),
+    (MEZO_MAIN | OPT | dict(objective=("score",)), dict(trials=3, select="last", rates=None)),
+    (MEZO_MAIN | OPT | dict(objective=("score",), peft=("full",)), dict(rates=(1e-6, 5e-6, 1e-5))),
+    (MEZO_MAIN | OPT | dict(objective=("score",), peft=("prefix",)), dict(rates=(1e-1, 5e-2, 1e-2))),
     (
         MEZO_MAIN | OPT | FO,
         dict(
@@ -97,8 +104,11 @@ RULES: tuple[tuple[Mapping[str, tuple[str, ...]], Mapping[str, Any]], ...] = (
     (MEZO_KSHOT | KSHOT, dict(seeds=5, select="metric")),
     (MEZO_KSHOT | KSHOT | ZO, dict(steps=100_000, batch=64, trials=3)),
     (MEZO_KSHOT | KSHOT | ZO | dict(peft=("full", "lora")), dict(eps=1e-3)),
-    (MEZO_KSHOT | KSHOT | ZO | dict(peft=("prefix",)), dict(eps=1e-1)),
-    (MEZO_KSHOT | dict(method=("MeZO-Adam",)), dict(trials=5)),
+    (MEZO_KSHOT | KSHOT | dict(peft=("full",), method=MEZO), dict(rates=(1e-7, 1e-6, 1e-5))),
+    (MEZO_KSHOT | KSHOT | ZO | dict(peft=("lora",)), dict(rates=(1e-5, 5e-5, 1e-4))),
+    (MEZO_KSHOT | KSHOT | ZO | dict(peft=("prefix",)), dict(eps=1e-1, rates=(1e-2, 5e-3, 1e-3))),
+    (MEZO_KSHOT | dict(method=("MeZO-Adam",)), dict(trials=5, rates=None)),
+    (MEZO_KSHOT | dict(method=("MeZO-Adam",), peft=("full",)), dict(rates=(1e-6, 1e-5, 1e-4, 5e-4, 1e-3))),
     (MEZO_KSHOT | KSHOT | FO, dict(steps=1000, remarks=("batch and rate searched on dev, linear schedule",))),
     (MEZO_KSHOT | dict(order=("none",)), dict(seeds=None)),
     (dict(paper=("MeZO",), table=ABLATIONS), dict(forwards=10_000, trials=24, remarks=("an ablation",))),
@@ -161,7 +171,7 @@ def protocol(facts: Mapping[str, str], shots: int | None = None) -> Protocol:
             remarks += adds.get("remarks", ())
             known |= {name: value for name, value in adds.items() if name != "remarks"}
     if facts["order"] == "none":  # nothing is trained
-        for name in ("steps", "forwards", "batch", "eps", "trials", "select", "train", "dev"):
+        for name in ("steps", "forwards", "batch", "eps", "rates", "trials", "select", "train", "dev"):
             known[name] = None
     return Protocol(**known, remarks=tuple(remarks))
 

@@ -12,6 +12,7 @@ import difflib
 import importlib
 import importlib.util
 import math
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -133,11 +134,9 @@ def did_you_mean(name: str, known: Any) -> str:
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
     """`mezo[lr=1e-6,law=rademacher]` -> ("mezo", {"lr": 1e-6, "law": "rademacher"}); a list value is a grid."""
-    match = SPEC.match(text)
-    if match is None:
-        raise UsageError(f"cannot read {text!r}; write NAME or NAME[option=value,option=value]")
+    name, inside = _parts(text)
     options: dict[str, Any] = {}
-    for part in split(match["options"] or ""):
+    for part in split(inside):
         key, separator, value = part.partition("=")
         if not separator or not key.strip():
             raise UsageError(f"cannot read {part!r} in {text!r}; write option=value")
@@ -145,7 +144,36 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
         if key in options:
             raise UsageError(f"{text!r} gives {key} twice; a grid is a list: {key}=[1,2]")
         options[key] = _literal(value.strip())
-    return match["name"], options
+    return name, options
+
+
+def _parts(text: str) -> tuple[str, str]:
+    """The name and what is in its brackets. Brackets of a file that exists are its own."""
+    if name := _file(text):
+        return name, text.strip()[len(name) :].strip()[1:-1]
+    match = SPEC.match(text)
+    if match is None:
+        own = _place(text.partition("[")[0]) or ".py" in text
+        why = "; brackets hold options, unless they are in the name of a file that exists" if own else ""
+        raise UsageError(f"cannot read {text!r}; write NAME or NAME[option=value,option=value]{why}")
+    return match["name"], match["options"] or ""
+
+
+def _place(name: str) -> str:
+    """The path in a name that is one: a .py file, or rows of a user's own; else nothing."""
+    from zobench import own_rows
+
+    if ":" in name and own_rows.is_own(name):
+        return name.partition(":")[2]
+    return name if name.endswith(".py") else ""
+
+
+def _file(text: str) -> str:
+    """The longest name in front of options, or of nothing, that is a file or directory; else nothing."""
+    text = text.strip()
+    ends = [len(text), *(i for i in range(len(text) - 1, 0, -1) if text[i] == "[" and text.endswith("]"))]
+    names = (text[:end].strip() for end in ends)
+    return next((name for name in names if (place := _place(name)) and os.path.exists(os.path.expanduser(place))), "")
 
 
 def resolve(entry: Entry, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,14 +254,25 @@ def _plain(name: str) -> str:
 
 
 def split(text: str) -> list[str]:
-    """Split at the commas outside brackets."""
+    """Split at the commas outside brackets; those of a file that exists are its own."""
     parts, depth, begin = [], 0, 0
     for i, character in enumerate(text):
         depth += (character in "[(") - (character in "])")
         if character == "," and depth == 0:
             parts.append(text[begin:i])
             begin = i + 1
-    return [part for part in (*parts, text[begin:]) if part.strip()]
+    return [part for part in _whole([*parts, text[begin:]]) if part.strip()]
+
+
+def _whole(parts: list[str]) -> list[str]:
+    """The parts, those of one file's name put together again."""
+    found = []
+    while parts:
+        ends = range(len(parts), 1, -1) if ":" in parts[0] or any(".py" in part for part in parts) else ()
+        taken = next((k for k in ends if _file(",".join(parts[:k]))), 1)
+        found.append(",".join(parts[:taken]))
+        parts = parts[taken:]
+    return found
 
 
 def _literal(text: str) -> Any:
@@ -246,7 +285,11 @@ def _literal(text: str) -> Any:
 
 
 def _convert(entry: Entry, key: str, value: Any, default: Any) -> Any:
-    """Ints pass for floats and whole floats for ints; everything else must be of the default's type."""
+    """Ints pass for floats and whole floats for ints; everything else must be of the default's type. Where words are asked
+    for, `none` is one of them.
+    """
+    if value is None and (isinstance(default, str) or "none" in bounds(entry)[1].get(key, ())):
+        value = "none"
     if default is None or type(value) is type(default):
         return value
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):

@@ -14,9 +14,11 @@ from zobench.spec import Job, MismatchError, UsageError
 
 
 def rebuild(row: RunRecord, device: torch.device | None = None) -> Any:
-    """The problem of a stored run with its kept weights in place. No data is read and the model is never called.
+    """The problem of a stored run with its kept weights in place. No data is read and the model is never called, unless the
+    run starts from a head that is fitted on its training rows (head=probe): it is fitted again.
 
-    Raises UsageError where the run has no trace, MismatchError where start or final weights are not those of the run.
+    Raises UsageError where the run has no trace, MismatchError where start or final weights are not those of the run,
+    EnvironmentUnmet where a head is fitted and its rows are gone.
     """
     if row.replay_class == "none" or not row.trace_header:
         raise UsageError(

@@ -117,6 +117,8 @@ def _usable(found: dict[str, Any], job: Job, row: RunRecord, optimizer: torch.op
     if (adapts or job.schedule != "constant") and found["cell"] != job.cell:
         # rates, a schedule, or what the method observes, depend on the whole budget: with another one it is another run
         return False
+    if found["cell"] == job.cell and found["status"] != "ok":
+        return True  # also where its budget is spent: it was stopped in its last evaluations
     seconds = (found["step_seconds"] or 0.0) + (found["warmup_seconds"] or 0.0)
     return job.budget.spent(found["steps"], found["forwards"] or 0, found["backwards"] or 0, seconds) < 1.0
 

@@ -87,7 +87,7 @@ class Timeout(Exception):
 
 
 class Interrupted(Exception):
-    """Ctrl-C or SIGTERM arrived; raised between two steps."""
+    """Ctrl-C or SIGTERM arrived; raised between two steps, or two batches of an evaluation."""
 
     status = "interrupted"
 
@@ -135,16 +135,30 @@ def execute(
 ) -> Iterator[tuple[RunRecord, bool]]:
     """Run the jobs in order and store each; yields (record, whether it was found done). Stops after an interrupted one.
 
+    A Ctrl-C between two jobs interrupts the one that would run next; where none is left it is raised at the end.
+
     number, total: of the first job and of all, where these are a part of more.
     """
-    reporter = reporter or Reporter()
+    stop: list[str] = []
+    said = False  # by a row
+    with _signals(stop):
+        for row, found in _execute(jobs, place, reporter or Reporter(), stop, number, total):
+            said = said or row.status == "interrupted"
+            yield row, found
+        if stop and not said:
+            raise KeyboardInterrupt
+
+
+def _execute(
+    jobs: Sequence[Job], place: Place, reporter: Reporter, stop: list[str], number: int, total: int | None
+) -> Iterator[tuple[RunRecord, bool]]:
     device = resolve_device(place.device)
     record.check_writable(place.store)
     if place.save is not None:
         _make_directory(place.save)  # before hours of training, not after
     number, total = number - 1, total or len(jobs)
     for group in lockstep.groups(jobs) if place.lockstep else ([job] for job in jobs):
-        together = _together(group, place, device, reporter, State(group[0], total, number + 1))
+        together = _together(group, place, device, reporter, State(group[0], total, number + 1), stop)
         for job in group:
             number += 1
             save = place.save if place.save is None or len(jobs) == 1 else place.save / job.cell[:16]
@@ -157,7 +171,7 @@ def execute(
                 if save is not None:
                     _save_again(done[0], save, device)
             elif found is None:
-                found = Run(job, made, place, device, reporter, State(job, total, number), save).execute()
+                found = Run(job, made, place, device, reporter, State(job, total, number), save, stop).execute()
             row, path = done or found  # type: ignore[misc]
             reporter.end(row, path, reused=done is not None)
             yield row, done is not None
@@ -168,7 +182,7 @@ def execute(
 
 
 def _together(
-    group: Sequence[Job], place: Place, device: torch.device, reporter: Reporter, state: State
+    group: Sequence[Job], place: Place, device: torch.device, reporter: Reporter, state: State, stop: list[str]
 ) -> dict[str, tuple[RunRecord, Path]]:
     """cell -> (row, path) of those runs of a group that were computed in lockstep: the new ones, where there are enough.
 
@@ -185,14 +199,14 @@ def _together(
     if len(fresh) < lockstep.LEAST:
         return {}
     state.runs = len(fresh)
-    runs = [Run(job, plan.provenance(job), place, device, reporter, state, None) for job in fresh]
+    runs = [Run(job, plan.provenance(job), place, device, reporter, state, None, stop) for job in fresh]
     _in_lockstep(runs)
     return {run.job.cell: (run.row, record.write(run.row, place.store)) for run in runs}
 
 
 def failed(job: Job, place: Place, status: str, reason: str) -> tuple[RunRecord, Path]:
     """Store the row of a run whose process died."""
-    row = Run(job, plan.provenance(job), place, resolve_device(place.device), Reporter(), State(job), None).row
+    row = Run(job, plan.provenance(job), place, resolve_device(place.device), Reporter(), State(job), None, []).row
     row.status, row.reason = status, reason
     return row, record.write(row, place.store)
 
@@ -256,9 +270,10 @@ class Run:
         reporter: Reporter,
         state: State,
         save: Path | None,
+        stop: list[str],
     ):
         self.job, self.place, self.device, self.reporter, self.state = job, place, device, reporter, state
-        self.save = save
+        self.save, self.stop = save, stop
         task = registry.chosen(registry.find("task", job.task_path or job.task), job.task_options)
         optimizer = registry.find("optimizer", job.optimizer_path or job.optimizer)
         self.info, self.about = task.info, optimizer.info
@@ -304,7 +319,6 @@ class Run:
         self.prefix: resume.Prefix | None = None  # a shorter run of the same lineage that this one continues
         self.last: list[Tensor] | None = None  # the last weights, where the kept ones are others
         self.steps, self.losses, self.curve = 0, [], []
-        self.stop: list[str] = []
 
     # --- the shell: whatever happens becomes a status ---
 
@@ -327,11 +341,10 @@ class Run:
     def guard(self, body: Callable[[], None]) -> None:
         """Call it; what it raises becomes the row's status, but for a user's mistake."""
         try:
-            with _signals(self.stop):
-                body()
+            body()
         except ZobenchError as error:
             raise type(error)(f"{self.row.task_label} with {self.row.optimizer}: {error}") from error
-        except (Timeout, Interrupted) as stopped:  # before the first step
+        except (Timeout, Interrupted) as stopped:  # before the first step, or in the final evaluation
             self._end(stopped.status, str(stopped))
         except Diverged as error:
             self._end("diverged", str(error))
@@ -360,6 +373,7 @@ class Run:
     def prepare(self) -> None:
         """Problem, optimizer and meters; the start is evaluated where the curve is logarithmic."""
         job, row = self.job, self.row
+        self.check_stop()
         self.reporter.begin(self.state)
         self.problem = make_problem(job, self.device)
         self.model: torch.nn.Module = self.problem.model
@@ -378,7 +392,7 @@ class Run:
             row.start_digest = self.optimizer.record().header["start"]
         else:
             row.start_digest = digest(self.weights)
-        self.counter = Counter(self.model)
+        self.counter = Counter(self.model, lambda: self.check_stop(", in an evaluation"))
         self.memory = Memory(self.device, self.model)
         self.step_clock, self.warm_clock, self.eval_clock = (Stopwatch(self.device) for _ in range(3))
         self._continue()
@@ -562,22 +576,24 @@ class Run:
         self.state.progress = min(self.job.budget.spent(self.steps, *self._spent()), 1.0)
         return self.state.progress
 
-    def check_stop(self) -> None:
+    def check_stop(self, where: str = "") -> None:
         if self.stop:
-            raise Interrupted(f"stopped by {self.stop[0]} after {self.steps} steps")
+            raise Interrupted(f"stopped by {self.stop[0]} after {self.steps} steps{where}")
         if self.place.timeout is not None and time.perf_counter() - self.clock_began > self.place.timeout:
-            raise Timeout(f"the limit of {self.place.timeout:g} s had passed after {self.steps} steps")
+            raise Timeout(f"the limit of {self.place.timeout:g} s had passed after {self.steps} steps{where}")
 
     # --- validation and the curve ---
 
     def _evaluate(self) -> None:
         """Validate, off the clock; keep the weights where they are the best so far."""
         assert self.counter is not None
-        metrics = self.prefix.metrics(self.steps) if self.prefix is not None and self._replaying() else None
+        # a trace that was stopped in the final evaluation has a validation at its last step, too
+        metrics = self.prefix.metrics(self.steps) if self.prefix is not None and self.prefix.replayed else None
         if metrics is None:
             with self.counter.evaluation(), self.eval_clock:
                 metrics = self.problem.evaluate("validation")
             self.model.train(self.row.mode == "train")
+        _check_finite(metrics, f"step {self.steps}: the validation")
         if hasattr(self.optimizer, "observe"):
             self.optimizer.observe(metrics)
         self._point(metrics)
@@ -624,6 +640,8 @@ class Run:
             with self.counter.evaluation(), self.eval_clock:
                 scored = self.problem.evaluate("test")
             row.test_looks = 1
+        row.facts = json_text(self.problem.facts)  # and what the evaluations found
+        _check_finite(scored, "the final")
         row.value, row.metrics = scored[self.metric], json_text(scored)
         if not math.isfinite(row.value):
             raise Diverged(f"the final {self.metric} is {row.value}")
@@ -690,6 +708,13 @@ def _save(problem: Any, directory: Path) -> None:
         raise EnvironmentUnmet(f"the run is stored, but its weights are not in {directory}: {error}") from error
 
 
+def _check_finite(metrics: dict[str, float], what: str) -> None:
+    """Scores that are not numbers would still have a first among equals, and with it an accuracy."""
+    loss = metrics.get("loss", 0.0)
+    if not math.isfinite(loss):
+        raise Diverged(f"{what} loss is {loss}")
+
+
 def _number(loss: Any) -> float:
     return float(loss.detach() if isinstance(loss, Tensor) else loss)
 
@@ -705,7 +730,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 @contextmanager
 def _signals(stop: list[str]) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM asks the loop to stop after this step; the second stops at once."""
+    """The first Ctrl-C or SIGTERM asks the loop to stop after this step or batch; the second stops at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

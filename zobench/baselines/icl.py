@@ -22,7 +22,8 @@ INFO = dict(
     choices=dict(),
     aliases=("in-context", "in-context-learning"),
     notes="Each evaluated example has demonstrations of its own, drawn from the whole train split by the papers' rule; for "
-    "validation the validation rows are left out. Contexts that are too long lose their beginning.",
+    "validation the validation rows are left out, and where one file holds every split, so are the test rows, for both. "
+    "Contexts that are too long lose their beginning.",
     random=False,
 )
 
@@ -34,7 +35,8 @@ def prepare(problem: Any, *, seed: int = 0, shots: int = 32) -> None:
     """Put demonstrations in front of every example that is evaluated.
 
     Those of the i-th example are the first `shots` of `RandomState(s_i).permutation(rows of the train split)`, s =
-    `RandomState(0).randint(0, 10000, examples)` (Malladi et al., arXiv:2305.17333); neither seed of the run changes them.
+    `RandomState(0).randint(0, 10000, examples)` (Malladi et al., arXiv:2305.17333), without those that are hidden
+    (`sampling.Sample.hidden`); neither seed of the run changes them.
     """
     del seed
     if not isinstance(problem, CausalProblem):
@@ -44,10 +46,7 @@ def prepare(problem: Any, *, seed: int = 0, shots: int = 32) -> None:
     assert problem.drawn is not None
     source = problem.source()
     total = len(source.rows("train"))
-    chosen = {
-        split: draw(len(found), total, shots, without=problem.drawn.dev if split == "validation" else ())
-        for split, found in examples.items()
-    }
+    chosen = {split: draw(len(found), total, shots, problem.drawn.hidden(split)) for split, found in examples.items()}
     rows = np.unique(np.concatenate([np.ravel(numbers) for numbers in chosen.values()]))
     texts = dict(zip(rows.tolist(), problem.demonstrations(source, rows.tolist()), strict=True))
     for split, numbers in chosen.items():
@@ -58,7 +57,7 @@ def prepare(problem: Any, *, seed: int = 0, shots: int = 32) -> None:
 def draw(examples: int, total: int, shots: int, without: Any = ()) -> np.ndarray:
     """(examples, shots) numbers of the rows that each example is shown, of `total`, none of them in `without`."""
     if total - len(without) < shots:
-        left = f" ({len(without)} more are for validation)" if len(without) else ""
+        left = f" ({len(without)} more are set aside to evaluate on)" if len(without) else ""
         raise UsageError(
             f"shots={shots}, but the train split has {total - len(without)} rows to show{left}; ask for fewer"
         )

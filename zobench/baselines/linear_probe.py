@@ -48,6 +48,7 @@ def prepare(problem: Any, *, seed: int = 0, early_stopping: bool = False) -> Non
     features = problem.features(examples)
     probing.untie(problem.model, layer)
     bias = layer.bias is not None
-    probe = probing.fit(features, problem.classes(examples), bias=bias, early_stopping=early_stopping)
+    options: dict[str, Any] = dict(bias=bias, early_stopping=early_stopping, more=problem.more)
+    probe = probing.fit(features, problem.classes(examples), **options)
     probing.write(layer, probe)
     problem.facts.update(probe.facts)

@@ -14,7 +14,8 @@ INFO = dict(
     limits=dict(),
     choices=dict(),
     aliases=(),
-    notes="Nothing is trained. A head or an adapter that is new is evaluated as it starts.",
+    notes="Nothing is trained. A head or an adapter that is new is evaluated as it starts. Where neither they nor the model's "
+    "weights are drawn from the seed, all seeds are one run, which is planned once, as seed 0.",
     random=False,
 )
 

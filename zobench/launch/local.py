@@ -34,10 +34,15 @@ def execute(jobs: Sequence[Job], place: Place, reporter: Reporter, workers: int)
     """As `run.execute`, with several workers: yields every row when it is done, in whatever order they finish."""
     groups = list(lockstep.groups(jobs)) if place.lockstep else [[job] for job in jobs]
     pool = Pool(min(workers, len(groups)), place, reporter, len(jobs))
+    said = False  # by a row
     try:
-        yield from pool.run(groups)
+        for row, found in pool.run(groups):
+            said = said or row.status == "interrupted"
+            yield row, found
     finally:
         pool.close()
+    if pool.stopping and not said:
+        raise KeyboardInterrupt
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Adapters: a few trained numbers beside a frozen model. LoRA through peft (`pip install zobench[peft]`); prefixes and prompts
 by `virtual`, saved in peft's format.
 
-Where the model has a head for the task (classification, spans), the head is trained too.
+Where the model has a head for the task (classification, spans), the head is trained too, and so is what else its checkpoint
+did not have, such as a pooler between a masked language model and the head.
 """
 
 from __future__ import annotations
@@ -30,6 +31,14 @@ QUERY_VALUE = {
     "distilbert": ("q_lin", "v_lin"),
 }
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"  # peft's names
+PEFT_OPENS = """A model (`base/`) and its virtual tokens. `peft.AutoPeftModelForCausalLM.from_pretrained` opens this directory.
+"""
+WE_OPEN = """A model (`base/`) and its virtual tokens. peft's classes do not open this directory; this does, inside it:
+
+    from transformers import {kind}
+    from zobench.models.adapters import load_virtual
+    model = load_virtual({kind}.from_pretrained("base").eval(), ".")
+"""
 
 
 def add_adapter(model: PreTrainedModel, text: str, *, seed: int) -> nn.Module:
@@ -46,6 +55,7 @@ def add_adapter(model: PreTrainedModel, text: str, *, seed: int) -> nn.Module:
     if name == "none":
         return model
     model.requires_grad_(False)
+    new = [model.get_parameter(n) for n in getattr(model, "zobench_new", ())]
     exact = torch.float32 if is_quantised(model) else model.dtype  # an adapter on whole-number weights is in float32
     if name == "lora":
         adapted: nn.Module = _add_lora(model, options, seed)
@@ -60,6 +70,8 @@ def add_adapter(model: PreTrainedModel, text: str, *, seed: int) -> nn.Module:
     if has_own_head(model):
         for head in head_parameters(adapted):
             adapted.get_parameter(head).requires_grad_(True)
+        for p in new:
+            p.requires_grad_(True)
     return adapted.eval()
 
 
@@ -147,9 +159,12 @@ def draw_lora(model: nn.Module, *, seed: int) -> None:
 def save_adapted(model: Any, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
     """Write a model with or without an adapter, and its tokenizer, where they open with equal outputs.
 
-    Without an adapter, and with LoRA, whose matrices are added to a copy of the weights: what from_pretrained opens. A prefix, a
-    prompt, and LoRA on quantised weights, which would round it away: an adapter in peft's format with its model in `base/`,
-    which `peft.AutoPeftModelForCausalLM.from_pretrained` opens, or for other models `load_virtual`.
+    Without an adapter, and with LoRA, whose matrices are added to a copy of the weights: what from_pretrained opens. In bfloat16
+    or float16 the sum is rounded once to that type, so the outputs agree to its precision only, and what is below half a unit
+    in a weight's last place is lost. A prefix, a prompt, and LoRA on quantised weights, which would round it away: an adapter
+    in peft's format with its model in `base/`. `peft.AutoPeftModelForCausalLM.from_pretrained` opens that of a causal model.
+    That of a model with another head is opened by `load_virtual`: peft would look for the head beside the adapter, and its
+    pooling would read a virtual token. The directory's README.md says so.
     """
     tokenizer.save_pretrained(directory)
     lora = hasattr(model, "merge_and_unload")
@@ -201,6 +216,8 @@ def _save_virtual(model: Any, directory: Path) -> None:
     kind = peft.PromptTuningConfig if prompt else peft.PrefixTuningConfig
     kind(**settings).save_pretrained(directory)
     save_file({"prompt_embeddings": values.contiguous().cpu()}, directory / WEIGHTS)
+    opened = PEFT_OPENS if model.can_generate() else WE_OPEN.format(kind=type(model).__name__)
+    (directory / "README.md").write_text(opened, encoding="utf-8")
 
 
 @torch.no_grad()

@@ -52,7 +52,7 @@ def check_directory(path: Path) -> None:
     if not any(path.glob("*.safetensors")):
         raise UsageError(
             f"model {str(path)!r}: no *.safetensors in it; only safetensors are read, convert other weights with "
-            "AutoModelForCausalLM.from_pretrained(...).save_pretrained(...)"
+            "from_pretrained(...).save_pretrained(...) of the transformers class that config.json names under architectures"
         )
 
 

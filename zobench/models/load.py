@@ -29,7 +29,21 @@ KINDS = {
     "classification": ("AutoModelForSequenceClassification", "sequence-classification head"),
     "spans": ("AutoModelForQuestionAnswering", "question-answering head"),
 }
-COUNTED_PAST_PADDING = ("roberta", "xlm-roberta", "camembert")  # positions begin behind the padding's
+# positions begin behind the padding's
+COUNTED_PAST_PADDING = (
+    "camembert",
+    "data2vec-text",
+    "esm",
+    "ibert",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
 HEADS = ("random", "checkpoint", "probe")
 WAY_OUT = "random:opt-nano or random:roberta-nano, which need neither"
 
@@ -53,7 +67,8 @@ def load_model(
             that name is `./tiny`), or `random:NAME` with NAME in `RANDOM`, whose weights are a function of `seed` alone.
         kind: which of `KINDS`; "classification" has `labels` outputs (1: a regression), "spans" a start and an end score.
         head: "random", drawn by `draw_weights` whatever the checkpoint has; "probe", the same until a problem fits it;
-            "checkpoint", its own. Of kinds "classification" and "spans" only.
+            "checkpoint", its own. Of kinds "classification" and "spans" only. A pretrained model's `zobench_new` lists the
+            parameters that were drawn.
         revision: of a hub model.
         seed: in [0, 2**32), of all weights that are drawn.
         quantised: "none", "8bit" or "4bit": the linear layers of the base model, through bitsandbytes.
@@ -178,10 +193,19 @@ def _check_kind(name: str, config: PreTrainedConfig, kind: str) -> None:
 
 
 def _set_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """A head on a causal model reads the last token that is no padding, so its model must know the padding."""
+    """One padding for both: a head on a causal model reads the last token that is not its configuration's padding.
+
+    The tokenizer's; else the configuration's, the end of a text, or the unknown token.
+    """
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    if model.config.pad_token_id is None:
+        known = model.config.pad_token_id
+        named = tokenizer.convert_ids_to_tokens(known) if known is not None and 0 <= known < len(tokenizer) else None
+        tokenizer.pad_token = named or tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token_id is None and not _fills_masks(model.config):
+        raise UsageError(
+            "the model's tokenizer has no padding token, and no token to take for it; set tokenizer.pad_token and save it"
+        )
+    if tokenizer.pad_token_id is not None and model.config.model_type not in COUNTED_PAST_PADDING:
         model.config.pad_token_id = tokenizer.pad_token_id
 
 
@@ -205,7 +229,8 @@ def _pretrained(
         raise UsageError(f"head {head!r}: choose from {', '.join(HEADS)}")
     path, revision = _place(name), _revision(name, revision)
     extra = quantisation(quantised, dtype, device, lambda: _kept(config, kind))
-    with _explained(name), _quiet():
+    renamed = _renamed(config, kind)
+    with _explained(name), _whole(path, revision), _quiet():
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
         model, info = _auto(kind).from_pretrained(
             path,
@@ -216,13 +241,16 @@ def _pretrained(
             trust_remote_code=False,
             ignore_mismatched_sizes=kind in ("classification", "spans"),
             output_loading_info=True,
-            key_mapping=_renamed(config, kind),
+            key_mapping=renamed,
             **extra,
         )
+    if renamed:  # or save_pretrained would give the weights their old names, which no class with this head reads
+        vars(model).pop("_weight_conversions", None)
     if not extra:
         model = model.to(device)
     drawn = _to_draw(name, model, kind, head, {*info["missing_keys"], *(m[0] for m in info["mismatched_keys"])})
     draw_weights(model, seed=seed, std=initial_std(config), only=drawn)
+    model.zobench_new = [n for n, _ in model.named_parameters() if n in drawn]
     return model, tokenizer
 
 
@@ -258,6 +286,28 @@ def _explained(name: str) -> Iterator[None]:
             f"model {name!r} could not be loaded ({first_line(error)}); give a directory written by save_pretrained, "
             f"a hub id with a network connection, or {WAY_OUT}"
         ) from error
+
+
+@contextmanager
+def _whole(path: str, revision: str) -> Iterator[None]:
+    """A file of weights that cannot be read is named; the library that reads it does not say which it is."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        yield
+    except SafetensorError as error:
+        from huggingface_hub import snapshot_download
+
+        there = Path(path).is_dir()
+        folder = Path(path if there else snapshot_download(path, revision=revision, local_files_only=True))
+        for file in sorted(folder.glob("*.safetensors")):
+            try:
+                with safe_open(file, framework="pt"):
+                    pass
+            except SafetensorError as found:
+                again = "write or copy it" if there else f"delete {folder} and run"
+                raise EnvironmentUnmet(f"{file} is not whole ({first_line(found)}); {again} again") from error
+        raise EnvironmentUnmet(f"model {path!r}: its weights cannot be read ({first_line(error)})") from error
 
 
 def first_line(error: Exception) -> str:

@@ -17,7 +17,9 @@ from zobench.problems.packing import cut
 from zobench.problems.probing import inputs_of
 from zobench.problems.scoring import EVALUATION_LOGITS, EVALUATION_TOKENS, Scorer, evaluating
 from zobench.problems.text import CONTEXT, Encoder, Tokens, bos_id
-from zobench.spec import Setting
+from zobench.spec import Setting, UsageError
+
+LEAST = 2  # tokens of a prompt
 
 
 class CausalProblem(LanguageProblem):
@@ -43,6 +45,10 @@ class CausalProblem(LanguageProblem):
         super().__init__(setting, info, example, **options)
         room = min(CONTEXT, max_tokens(self.config) or CONTEXT)
         self.context = room - virtual_tokens(setting.adapter)  # which stand in front of the text
+        if self.context - reserve < LEAST:
+            raise UsageError(
+                f"the model reads {self.context} tokens, and {reserve} are for the answer; ask for fewer with max_new_tokens=N"
+            )
         bos = bos_id(self.tokenizer, self.config.model_type, bos_mode)
         self.encoder = Encoder(self.tokenizer, bos, self.context - reserve)
         pad = self.tokenizer.pad_token_id
@@ -90,9 +96,11 @@ class CausalProblem(LanguageProblem):
         return np.concatenate(states)
 
     def evaluate(self, split: str) -> dict[str, float]:
-        examples = self.evaluated(split)
-        with evaluating(self.model):
-            return self.measure(examples, self.before.get(split, ()))
+        examples, before = self.evaluated(split), self.encoder.truncated
+        with evaluating(self.model), self.blaming(split):
+            found = self.measure(examples, self.before.get(split, ()))
+        self.facts[f"truncated_{split}"] = self.encoder.truncated - before  # sequences that lost their beginning
+        return found
 
     def measure(self, examples: list[Any], before: Sequence[str] = ()) -> dict[str, float]:
         """Metrics over examples. before: the demonstrations of each; none where it is empty."""

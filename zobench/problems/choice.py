@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -94,10 +95,12 @@ class ChoiceProblem(CausalProblem):
         found = super()._prompt(source, split, chosen)
         if self.extra is None:
             return found
-        rows = source.rows("validation" if split == "test" else "train")
+        origin = "validation" if split == "test" else "train"
+        rows = source.rows(origin)
+        full = self.info["sizes"][origin] if "sizes" in self.info else len(rows)
         found = [WithRow(example) for example in found]
         for example, i in zip(found, map(int, chosen), strict=True):
-            example.row, example.whole = rows[i], len(chosen) == len(rows)
+            example.row, example.whole = rows[i], len(chosen) == len(rows) == full
         return found
 
     def encode(self, example: Example, before: str = "") -> Encoded:
@@ -142,8 +145,10 @@ class ChoiceProblem(CausalProblem):
         return means.new_full(shape, -torch.inf).index_put((batch.example, batch.candidate), means)
 
     def score(self, batch: Batch) -> float:
-        """Accuracy. One forward of the model."""
+        """Accuracy, NaN where a score is. One forward of the model."""
         logits = self._logits(batch, self.scorer(batch.options))
+        if logits.isnan().any():
+            return math.nan
         right = torch.zeros_like(logits, dtype=torch.bool).index_put((batch.example, batch.candidate), batch.right)
         chosen = np.argmax(logits.double().cpu().numpy(), axis=1)  # the first of equals, which torch does not promise
         return float(right.cpu().numpy()[np.arange(len(chosen)), chosen].mean())

@@ -20,7 +20,7 @@ def check_row(row: Mapping[str, Any], fields: Mapping[str, Any]) -> str | None:
         string          a string, which may be empty
         texts           a list of at least one text
         answers         an object with such a list `text`, as SQuAD has it; `answers?` allows an empty list
-        spans           an object with such a list `spans`, as DROP has it
+        spans           an object with such a list `spans` and as many texts `types`, as DROP has it
         bool            true or false
         number          a finite number; `0..5` one from 0 to 5
 
@@ -45,6 +45,8 @@ def check_row(row: Mapping[str, Any], fields: Mapping[str, Any]) -> str | None:
 def _one_of(found: Any, allowed: tuple[Any, ...]) -> str | None:
     if any(type(found) is type(value) and found == value for value in allowed):
         return None
+    if found is None:
+        return f"null; expected {_listed(allowed)}"
     hidden = " (a label that the data's authors keep hidden)" if found == -1 and type(found) is int else ""
     return f"unknown label {_shown(found)}{hidden}; expected {_listed(allowed)}"
 
@@ -95,6 +97,13 @@ def _inside(name: str, empty: bool = False) -> Callable[[Any], str | None]:
     return check
 
 
+def _spans(found: Any) -> str | None:
+    wrong = _inside("spans")(found) or _inside("types")(found)
+    if wrong or len(found["types"]) == len(found["spans"]):
+        return wrong
+    return f"{len(found['types'])} 'types' in it for {len(found['spans'])} 'spans'"
+
+
 def _bool(found: Any) -> str | None:
     return None if isinstance(found, bool) else _other(found, "true or false")
 
@@ -115,7 +124,7 @@ KINDS: dict[str, Callable[[Any], str | None]] = {
     "texts": _texts,
     "answers": _inside("text"),
     "answers?": _inside("text", empty=True),
-    "spans": _inside("spans"),
+    "spans": _spans,
     "bool": _bool,
     "number": _number,
 }

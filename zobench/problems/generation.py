@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -135,7 +136,7 @@ class GenerationProblem(CausalProblem):
             pad_token_id=self.scorer.pad,
         )
         # The mask is passed: without it, left padding would be read as text (the original code omits it).
-        with own_settings_aside(self.model):
+        with own_settings_aside(self.model), without_reminder():
             output = self.model.generate(
                 input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, generation_config=config
             )
@@ -145,6 +146,22 @@ class GenerationProblem(CausalProblem):
 def until(ids: list[int], stops: Sequence[int]) -> list[int]:
     """What precedes the first stop token; rows that end early are filled up with padding behind theirs."""
     return ids[: next((place for place, i in enumerate(ids) if i in stops), len(ids))]
+
+
+@contextmanager
+def without_reminder() -> Iterator[None]:
+    """Without transformers' reminder that a batch is wider than the model's context: prompt and answer fit, and what is
+    beyond is padding."""
+    logger = logging.getLogger("transformers.generation.stopping_criteria")
+
+    def other(entry: logging.LogRecord) -> bool:
+        return "friendly reminder" not in entry.getMessage()
+
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -73,11 +74,13 @@ class LabelChoice(ChoiceProblem):
         return value.to(torch.promote_types(value.dtype, torch.float32))
 
     def score(self, batch: Batch) -> float:
-        """Accuracy, or for a graded task Pearson's correlation. One forward of the model."""
+        """Accuracy, or for a graded task Pearson's correlation; nan where the loss is not finite. One forward of the model."""
         if not self.top:
             return super().score(batch)
         logits = self._logits(batch, self.scorer(batch.options)).double().cpu().numpy()
-        return outcome(logits, batch.gold.double().cpu().numpy() * self.top, self.top, self.info["metric"])["pearson"]
+        gold = batch.gold.double().cpu().numpy() * self.top
+        found = outcome(logits, gold, self.top, self.info["metric"])
+        return found["pearson"] if math.isfinite(found["loss"]) else math.nan
 
     def measure(self, examples: list[choice.Example], before: Sequence[str] = ()) -> dict[str, float]:
         """Metrics of `masked.outcome` and loss (nats, as in training)."""
@@ -94,6 +97,9 @@ class LabelChoice(ChoiceProblem):
         return outcome(values, gold, self.top, self.info["metric"]) | {"loss": found["loss"]}
 
 
+LIMIT = 128  # tokens
+
+
 def glue_problem(
     setting: Setting,
     info: Mapping[str, Any],
@@ -104,7 +110,8 @@ def glue_problem(
     words: Sequence[str],
     order: Sequence[int] = (),
     caps: tuple[int | None, int | None] = (None, None),
-    max_length: int = 128,
+    limit: int = LIMIT,
+    max_length: int = 0,
     labels: int = 2,
     top: float = 0.0,
     form: str = "prompt",
@@ -118,7 +125,8 @@ def glue_problem(
     Args:
         sentences: row -> (sentences, label or score): of a head and of a masked prompt.
         question: row -> prompt, candidates, label or score, calibration prompt: of a causal model.
-        prompt, words, caps, max_length: of a masked prompt (`masked.MaskedProblem`). A head reads 128 tokens.
+        prompt, words, caps: of a masked prompt (`masked.MaskedProblem`).
+        limit: the protocol's length of a masked prompt; a head reads 128 tokens. `max_length` is another one for both.
         order: the label of each word, where words are not in the order of labels.
         labels: outputs of a head; 1 for a score.
         top: the highest score; 0 for labels.
@@ -134,9 +142,12 @@ def glue_problem(
         refuse(f"{where} has no candidates to calibrate; leave it out", calibration=(calibration, "none"))
         refuse(f"{where} opens its sequences as its tokenizer does; leave it out", bos_mode=(bos_mode, "mezo"))
     if form == "head":
-        return HeadProblem(setting, info, sentences, labels=labels, head=head, **options)
+        return HeadProblem(
+            setting, info, sentences, labels=labels, head=head, max_length=max_length or LIMIT, **options
+        )
     refuse("a prompt has no head of its own; write form=head, or leave it out", head=(head, "random"))
     if not masked:
+        refuse("a causal prompt reads what the model can", max_length=(max_length, 0))
         own = dict(top=top, calibration=calibration, bos_mode=bos_mode, template="prompt")
         return LabelChoice(setting, info, question, **own, **options)
     places = list(order) or list(range(len(words)))
@@ -146,7 +157,15 @@ def glue_problem(
         return texts, gold if top else places.index(int(gold))
 
     return MaskedProblem(
-        setting, info, example, prompt=prompt, words=words, caps=caps, max_length=max_length, top=top, **options
+        setting,
+        info,
+        example,
+        prompt=prompt,
+        words=words,
+        caps=caps,
+        max_length=max_length or limit,
+        top=top,
+        **options,
     )
 
 

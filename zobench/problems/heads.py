@@ -5,6 +5,7 @@ The protocol is that of transformers' run_glue.py; MeZO-SVRG (Gautam et al., arX
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,15 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from zobench.models.adapters import virtual_tokens
-from zobench.models.load import max_tokens
 from zobench.problems import probing
 from zobench.problems.language import LanguageProblem
-from zobench.problems.masked import Example
+from zobench.problems.masked import Example, lengths
 from zobench.problems.metrics import of_labels, of_scores
 from zobench.problems.scoring import batches, evaluating, forward_parameters
 from zobench.problems.text import Padded, pad_rows
-from zobench.spec import EnvironmentUnmet, Setting, UsageError
+from zobench.spec import EnvironmentUnmet, MismatchError, Setting, UsageError
 
 
 class Encoded(NamedTuple):
@@ -41,6 +40,30 @@ class Batch(NamedTuple):
     tokens: int  # without padding
 
 
+def output_order(config: Any, names: Sequence[str], model: str) -> list[int]:
+    """The output of a model's own head for each label of a task, by name as transformers' run_glue finds it.
+
+    Args:
+        config: has `id2label` and `label2id`; an output that is a mere number, or LABEL_ and a number, is of that label.
+        names: the task's labels, in their order.
+
+    Raises:
+        UsageError: the head's labels have other names.
+    """
+    named = {i: str(name).lower() for i, name in (config.id2label or {}).items()}
+    numbers = [f"label_{i}" for i in range(len(named))]
+    if sorted(named.values()) == sorted(numbers) and len(config.label2id or {}) == len(named):
+        named = {int(i): str(name).lower() for name, i in config.label2id.items()}
+    for wanted in ([name.lower() for name in names], numbers, list(map(str, range(len(named))))):
+        if sorted(named.values()) == sorted(wanted):
+            return sorted(named, key=lambda i: wanted.index(named[i]))
+    theirs, ours = (", ".join(map(str, n)) for n in ((config.id2label or {}).values(), names or numbers))
+    raise UsageError(
+        f"head=checkpoint: the labels of model {model} are {theirs}, not the task's ({ours}); take head=random, or name them "
+        "so in id2label and label2id of its config.json"
+    )
+
+
 class HeadProblem(LanguageProblem):
     """Classification (cross-entropy, nats) or, with one output, regression (mean squared error) on a sentence or a pair.
 
@@ -50,7 +73,8 @@ class HeadProblem(LanguageProblem):
         example: row -> (sentences, label or score).
         labels: outputs of the head; 1 for a regression.
         max_length: of the sequence, special tokens included; the longer sentence loses its tail first.
-        head: "random"; "checkpoint", the model's own; "probe": random but for the last linear layer (`probe`).
+        head: "random"; "checkpoint", the model's own, its outputs by the labels' names (`output_order`); "probe": random but
+            for the last linear layer (`probe`).
         loss_dtype: "float32" computes the loss in at least float32 whatever the model's dtype; "model" in the model's.
     """
 
@@ -69,14 +93,25 @@ class HeadProblem(LanguageProblem):
         **options: Any,
     ) -> None:
         self.labels, self.loss_dtype = labels, loss_dtype
+        self.max_length, self.room = lengths(setting, max_length)
         super().__init__(setting, info, example, head=head, **{"template": "none", **options})
-        room = max_tokens(self.config) or max_length
-        self.max_length = max_length = min(max_length, room - virtual_tokens(setting.adapter))
         self.pad = self.tokenizer.pad_token_id or 0
         self.accepted = forward_parameters(self.model)
-        self.facts.update(head=head, max_length=max_length, loss_dtype=loss_dtype)
+        self.facts.update(head=head, max_length=self.max_length, loss_dtype=loss_dtype)
+        self.outputs: list[int] | None = None  # of each label, where the head has them in another order
+        if head == "checkpoint" and labels > 1:
+            self._follow(info.get("names", ()))
         if head == "probe":
+            self.facts["replay_needs"] = "training rows"  # they fit the start; a trace holds the steps alone
             self.probe()
+
+    def _follow(self, names: Sequence[str]) -> None:
+        """Take the head's outputs in the order of the task's labels."""
+        order = output_order(self.config, names, str(self.setting.model))
+        if order != sorted(order):
+            self.outputs = order
+        named = self.config.id2label or {}
+        self.facts["outputs"] = [named[i] for i in order]
 
     def check(self, example: Example) -> None:
         if self.labels > 1 and not 0 <= example[1] < self.labels:
@@ -92,10 +127,10 @@ class HeadProblem(LanguageProblem):
 
     def collate(self, encoded: list[Encoded]) -> Batch:
         device = self.setting.device
-        inputs = pad_rows([e.ids for e in encoded], self.pad, device, side="right")
+        inputs = pad_rows([e.ids for e in encoded], self.pad, device, side="right", most=self.room)
         types = None
         if all(e.types for e in encoded) and "token_type_ids" in self.accepted:
-            types = pad_rows([e.types for e in encoded], 0, device, side="right").input_ids
+            types = pad_rows([e.types for e in encoded], 0, device, side="right", most=self.room).input_ids
         gold = torch.tensor([float(e.gold) if self.labels == 1 else int(e.gold) for e in encoded])
         return Batch(inputs, types, gold.to(device, non_blocking=True), tokens=sum(len(e.ids) for e in encoded))
 
@@ -105,6 +140,7 @@ class HeadProblem(LanguageProblem):
         arguments |= {} if batch.types is None else {"token_type_ids": batch.types}
         arguments |= {"use_cache": False} if "use_cache" in self.accepted else {}
         logits = self.model(input_ids=batch.inputs.input_ids, **arguments).logits
+        logits = logits if self.outputs is None else logits[:, self.outputs]
         wide = torch.promote_types(logits.dtype, torch.float32)
         return logits.to(wide) if self.loss_dtype == "float32" else logits
 
@@ -117,9 +153,9 @@ class HeadProblem(LanguageProblem):
         return mse_loss(logits[:, 0], gold.to(logits.dtype)) if self.labels == 1 else cross_entropy(logits, gold)
 
     def score(self, batch: Batch) -> float:
-        """Accuracy, or Pearson's correlation of a regression. One forward of the model."""
+        """Accuracy, or Pearson's correlation of a regression; nan where the loss is not finite. One forward of the model."""
         found = self._outcome(self.logits(batch), batch.gold)
-        return found["pearson" if self.labels == 1 else "accuracy"]
+        return found["pearson" if self.labels == 1 else "accuracy"] if math.isfinite(found["loss"]) else math.nan
 
     def measure(self, examples: list[Example]) -> dict[str, float]:
         """Metrics of `metrics.of_labels` or `metrics.of_scores`, and loss (as in training)."""
@@ -156,8 +192,9 @@ class HeadProblem(LanguageProblem):
         return found[-1]
 
     def classes(self, examples: Sequence[Example]) -> np.ndarray:
-        """(N,) the right labels: rows of the output layer."""
-        return np.array([int(example[1]) for example in examples])
+        """(N,) rows of the output layer: the right labels, or the outputs that stand for them."""
+        rows = self.outputs or range(self.labels)
+        return np.array([rows[int(example[1])] for example in examples])
 
     def features(self, examples: Sequence[Example]) -> np.ndarray:
         """(N, H) float64: what the last linear layer reads; of a causal model, at the last token."""
@@ -177,12 +214,21 @@ class HeadProblem(LanguageProblem):
     @torch.no_grad()
     def probe(self) -> None:
         """Make the last linear layer a linear probe of the train rows' features: `probing.fit`, or for a regression
-        scikit-learn's RidgeCV with its strength from 1e-3 to 1e3.
+        scikit-learn's RidgeCV with its strength from 1e-3 to 1e3. A run that starts so is replayed from its training rows
+        too: the trace holds its steps, not its start.
 
         Raises:
             UsageError: a label has no train row, or there are too few rows.
+            EnvironmentUnmet: the rows are not there.
+            MismatchError: they are not those that the run was planned with.
         """
-        layer, examples = self.output_layer(), self.examples("train")
+        layer = self.output_layer()
+        try:
+            examples = self.examples("train")
+        except (EnvironmentUnmet, MismatchError) as error:
+            raise type(error)(
+                f"{error}; a probe is fitted on the training rows, in a replay too: give their folder with --data DIR"
+            ) from error
         features = self.features(examples)
         if self.labels == 1:
             from sklearn.linear_model import RidgeCV
@@ -198,9 +244,9 @@ class HeadProblem(LanguageProblem):
         absent = sorted(set(range(self.labels)) - set(gold.tolist()))
         if absent:
             raise UsageError(
-                f"head=probe: no train row has label {absent[0]}; take more rows (num_train) or head=random"
+                f"head=probe: no train row has label {absent[0]}; take more rows ({self.more}) or head=random"
             )
-        found = probing.fit(features, gold, bias=layer.bias is not None)
+        found = probing.fit(features, gold, bias=layer.bias is not None, more=self.more)
         if self.labels == 2:  # MeZO's -w/2 and w/2 halve the log-odds of the regression; a start shall have them whole
             found = found._replace(weight=2 * found.weight, bias=None if found.bias is None else 2 * found.bias)
         probing.write(layer, found)

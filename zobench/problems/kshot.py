@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from zobench.models.load import is_masked
 from zobench.problems.data import Source
+from zobench.problems.glue import refuse
 from zobench.problems.heads import Encoded, HeadProblem
 from zobench.problems.language import LanguageProblem
 from zobench.problems.masked import Example, MaskedProblem
@@ -102,7 +104,8 @@ def kshot_problem(
     """A task of the suite. `template`: "prompt" is LM-BFF's, "none" the ablation with a head and no prompt.
 
     Raises:
-        UsageError: the setting has a data seed: the rows follow `split` alone.
+        UsageError: the setting has a data seed, where the rows follow `split` alone; or a `bos_mode`, where the tokenizer
+            opens the sequences.
     """
     if setting.data_seed:
         raise UsageError(
@@ -112,6 +115,13 @@ def kshot_problem(
     common: dict[str, Any] = dict(
         sampling=sampling, template=template, max_length=max_length, loss_dtype=loss_dtype, objective=objective
     )
+    if setting.model and (template == "none" or is_masked(setting.model, setting.revision)):
+        where = "a head" if template == "none" else "a masked model"
+        refuse(f"{where} opens its sequences as its tokenizer does; leave it out", bos_mode=(bos_mode, "mezo"))
     if template == "none":
-        return PlainProblem(setting, info, example, labels=len(words), **common)
-    return MaskedProblem(setting, info, example, prompt=prompt, words=words, caps=caps, bos_mode=bos_mode, **common)
+        problem = PlainProblem(setting, info, example, labels=len(words), **common)
+    else:
+        common |= dict(prompt=prompt, words=words, caps=caps, bos_mode=bos_mode)
+        problem = MaskedProblem(setting, info, example, **common)
+    problem.more = "k"
+    return problem

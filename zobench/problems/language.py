@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class LanguageProblem:
 
     kind = "causal"  # of the model: models.load.KINDS
     labels = 0  # outputs of a classification head
+    more = "num_train"  # the option that gives more training rows
 
     def __init__(
         self,
@@ -73,8 +75,10 @@ class LanguageProblem:
         )
         self.config = model.config
         self.model = add_adapter(model, setting.adapter, seed=setting.seed)
+        new = getattr(model, "zobench_new", [])  # what the checkpoint did not have
         self.rates: dict[str, float] = dict(info.get("step_rates", {}))
         self.facts: dict[str, Any] = dict(template=template, objective=objective, precision=setting.dtype)
+        self.facts |= {"drawn_parameters": new} if new else {}
         self.drawn: Sample | None = None  # which rows of the splits are train, dev and test
         self._examples: dict[str, list[Any]] = {}
         self._encoded: dict[int, Any] = {}
@@ -206,14 +210,34 @@ class LanguageProblem:
 
     def _tokens(self, index: int) -> Any:
         if index not in self._encoded:
-            self._encoded[index] = self.encode(self.examples("train")[index])
+            with self.blaming("train"):
+                self._encoded[index] = self.encode(self.examples("train")[index])
         return self._encoded[index]
 
     def evaluate(self, split: str) -> dict[str, float]:
         """Metrics of `validation` (rows set aside from the train split) or `test` (rows of the validation split)."""
         examples = self.evaluated(split)
-        with evaluating(self.model):
+        with evaluating(self.model), self.blaming(split):
             return self.measure(examples)
+
+    @contextmanager
+    def blaming(self, split: str) -> Iterator[None]:
+        """Where tokens cannot be made of an example, the error says which row it came from."""
+        try:
+            yield
+        except EnvironmentUnmet as error:
+            for index, example in enumerate(self._examples.get(split, ())):
+                try:
+                    self.encode(example)
+                except EnvironmentUnmet as found:
+                    raise EnvironmentUnmet(f"{self._place(split, index)}: {found}") from error
+            raise
+
+    def _place(self, split: str, index: int) -> str:
+        """The file and line of an example."""
+        assert self.drawn is not None
+        rows = {"train": self.drawn.train, "validation": self.drawn.dev, "test": self.drawn.test}[split]
+        return self.source().where("validation" if split == "test" else "train", int(rows[index]))
 
     def evaluated(self, split: str) -> list[Any]:
         """The examples of a split that is measured; there must be some."""

@@ -18,6 +18,7 @@ mask and the closing token, opens with BOS, and loses tokens behind BOS.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from zobench.models.adapters import virtual_tokens
-from zobench.models.load import is_masked, max_tokens
+from zobench.models.load import configuration, is_masked, max_tokens
 from zobench.problems.language import LanguageProblem
 from zobench.problems.metrics import of_labels, of_scores
 from zobench.problems.probing import inputs_of
@@ -38,6 +39,7 @@ from zobench.spec import Setting, UsageError
 
 # What a task's function returns: its sentences, and the index of the label word or, for a graded task, the score.
 Example = tuple[Sequence[str], float]
+LEAST = 5  # tokens: a pair of sentences has four special ones
 
 
 class Prompt(NamedTuple):
@@ -66,9 +68,10 @@ class Template:
         caps: the most tokens of sentence 0 and of the others; None for no limit.
         max_length: of the whole sequence.
         bos: of a causal model: the id that opens the sequence, or None.
+        model: its name, for errors.
 
     Raises:
-        UsageError: a literal of one character is not in the vocabulary.
+        UsageError: a literal of one character is not in the vocabulary, or the tokenizer lacks a special token.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Template:
         max_length: int = 128,
         causal: bool = False,
         bos: int | None = None,
+        model: str = "",
     ) -> None:
         self.tokenizer, self.caps, self.max_length, self.causal = tokenizer, caps, max_length, causal
         self.parts = [part for part in text.split("*") if part]
@@ -89,6 +93,12 @@ class Template:
             self.special: dict[str, list[int]] = {"cls": [] if bos is None else [bos]}
         else:
             ids = dict(cls=tokenizer.cls_token_id, mask=tokenizer.mask_token_id, **{"sep+": tokenizer.sep_token_id})
+            for name, i in ids.items():
+                if i is None and name in self.parts:
+                    raise UsageError(
+                        f"model {model or tokenizer.name_or_path}: its tokenizer has no {name.strip('+')} token, which "
+                        "the prompt needs; take a model whose tokenizer has one"
+                    )
             self.special = {name: [i] for name, i in ids.items()}
         for part in self.parts:
             if len(part) == 1 and tokenizer.convert_tokens_to_ids(part) in (None, tokenizer.unk_token_id):
@@ -137,6 +147,25 @@ SENTENCES: dict[str, Callable[[str], str]] = {
     "+sent": lambda text: " " + text,
     "+sentl": lambda text: " " + lower_first(text),
 }
+
+
+def lengths(setting: Setting, asked: int) -> tuple[int, int | None]:
+    """The longest sequence, at most `asked` tokens, and the positions that virtual tokens leave (None: no limit). Read from
+    the model's configuration alone: an adapter that leaves none cannot be made.
+
+    Raises:
+        UsageError: the adapter's virtual tokens leave no position for a text.
+    """
+    positions = max_tokens(configuration(setting.model, setting.revision)) if setting.model else None
+    virtual = virtual_tokens(setting.adapter)
+    if positions is None:
+        return asked, None
+    if positions - virtual < LEAST:
+        raise UsageError(
+            f"adapter {setting.adapter}: model {setting.model} has {positions} positions, and {virtual} virtual tokens "
+            f"leave too few for a text; write tokens=N of at most {positions - LEAST}"
+        )
+    return min(asked, positions - virtual), positions - virtual
 
 
 def word_ids(tokenizer: Any, words: Sequence[str], model: str) -> list[int]:
@@ -214,21 +243,24 @@ class MaskedProblem(LanguageProblem):
     ) -> None:
         masked = setting.model is not None and is_masked(setting.model, setting.revision)
         self.kind = "masked" if masked else "causal"
+        max_length, room = lengths(setting, max_length)
         super().__init__(setting, info, example, **{"template": "prompt", **options})
-        self.top, self.loss_dtype, self.pad_rows = top, loss_dtype, partial(pad_rows, side="right")
-        room = max_tokens(self.config) or max_length
-        max_length = min(max_length, room - virtual_tokens(setting.adapter))
+        self.top, self.loss_dtype = top, loss_dtype
+        self.pad_rows = partial(pad_rows, side="right", most=room)
         bos = None if masked else bos_id(self.tokenizer, self.config.model_type, bos_mode)
-        self.template = Template(prompt, self.tokenizer, caps=caps, max_length=max_length, causal=not masked, bos=bos)
+        reading: dict[str, Any] = dict(caps=caps, max_length=max_length, causal=not masked, bos=bos)
+        self.template = Template(prompt, self.tokenizer, **reading, model=str(setting.model))
         self.words = torch.tensor(word_ids(self.tokenizer, words, str(setting.model)), device=setting.device)
         self.pad = self.tokenizer.pad_token_id or 0
         self.accepted = forward_parameters(self.model) - self._counted()
         self.facts.update(max_length=max_length, loss_dtype=loss_dtype, words=list(words))
 
     def _counted(self) -> set[str]:
-        """Arguments that the model makes itself: RoBERTa counts its positions, past the padding, from an offset."""
+        """Arguments that the model makes itself: a masked model's positions, which may begin at an offset (RoBERTa, MPNet);
+        padding on the right does not shift them.
+        """
         counts = any(hasattr(m, "create_position_ids_from_input_ids") for m in self.model.modules())
-        return {"position_ids"} if counts else set()
+        return {"position_ids"} if counts or self.kind == "masked" else set()
 
     def check(self, example: Example) -> None:
         sentences, gold = example
@@ -273,9 +305,9 @@ class MaskedProblem(LanguageProblem):
         return value.to(torch.promote_types(value.dtype, torch.float32))
 
     def score(self, batch: Batch) -> float:
-        """Accuracy, or for a graded task Pearson's correlation. One forward of the model."""
+        """Accuracy, or for a graded task Pearson's correlation; nan where the loss is not finite. One forward of the model."""
         found = self._outcome(self.logits(batch), batch.gold.double().cpu().numpy() * (self.top or 1.0))
-        return found["pearson" if self.top else "accuracy"]
+        return found["pearson" if self.top else "accuracy"] if math.isfinite(found["loss"]) else math.nan
 
     def measure(self, examples: list[Example]) -> dict[str, float]:
         """Metrics of `metrics.of_labels` or `metrics.of_scores`, and loss (nats, as in training)."""

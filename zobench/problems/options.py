@@ -15,7 +15,17 @@ SHARED: dict[str, dict[str, Any]] = {
     "choice": dict(**SIZES, objective="loss", calibration="none", **SCORING),
     "generation": dict(**SIZES, objective="loss", max_new_tokens=50, **SCORING),
     "kshot": dict(k=16, split=13, num_eval=1000, objective="loss", template="prompt", **SCORING),
-    "glue": dict(form="prompt", head="random", rows="drawn", **SIZES, objective="loss", calibration="none", **SCORING),
+    # max_length: of a masked prompt or a head; 0 is the protocol's, 128 tokens (256 for the masked prompts of MNLI, RTE, WNLI)
+    "glue": dict(
+        form="prompt",
+        head="random",
+        rows="drawn",
+        max_length=0,
+        **SIZES,
+        objective="loss",
+        calibration="none",
+        **SCORING,
+    ),
     "spans": dict(
         head="random",
         rows="drawn",
@@ -58,7 +68,8 @@ def bounds(kind: str, known: Mapping[str, Any]) -> tuple[dict[str, str], dict[st
     choices = CHOICES | {"objective": OBJECTIVES.get(kind, DIFFERENTIABLE)} | OTHER.get(kind, {})
     if kind not in SHARED:
         return {}, {}
-    return {k: v for k, v in LIMITS.items() if k in known}, {k: v for k, v in choices.items() if k in known}
+    limits = LIMITS | ({"max_length": ">=0"} if kind == "glue" else {})
+    return {k: v for k, v in limits.items() if k in known}, {k: v for k, v in choices.items() if k in known}
 
 
 def chosen(info: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

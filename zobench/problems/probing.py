@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zobench.core.zeroth_order import Diverged
 from zobench.spec import UsageError
 
 STRENGTHS = np.logspace(-4, 4, 10)  # scikit-learn's own ten values of C
@@ -49,7 +50,9 @@ def untie(model: Any, layer: nn.Linear) -> None:
         base.config.tie_word_embeddings = False
 
 
-def fit(features: np.ndarray, labels: np.ndarray, *, bias: bool, early_stopping: bool = False) -> Probe:
+def fit(
+    features: np.ndarray, labels: np.ndarray, *, bias: bool, early_stopping: bool = False, more: str = "num_train"
+) -> Probe:
     """Multinomial logistic regression, its L2 strength by cross-validated accuracy (scikit-learn's LogisticRegressionCV).
 
     Two classes get -w/2 and w/2, w being what scikit-learn calls `coef_` under `multi_class="multinomial"`. Versions without
@@ -60,15 +63,19 @@ def fit(features: np.ndarray, labels: np.ndarray, *, bias: bool, early_stopping:
         labels: (n,) integers.
         bias: whether to fit an intercept.
         early_stopping: at most 1000 iterations to a tolerance of 0.01, instead of 5000 to 1e-4.
+        more: the option of the task that gives more rows, for errors.
 
     Raises:
-        UsageError: there is nothing to tell apart, too few rows for five folds, or a feature that is not finite.
+        UsageError: there is nothing to tell apart, or too few rows for five folds.
+        Diverged: a feature is not finite.
     """
     from sklearn.linear_model import LogisticRegressionCV
 
+    if not np.isfinite(features).all():
+        raise Diverged("the model's hidden states are not finite")
     found = np.unique(labels)
     if len(found) < 2:
-        raise UsageError("a probe needs training rows of at least two labels; take more of them (num_train)")
+        raise UsageError(f"a probe needs training rows of at least two labels; take more of them ({more})")
     options: dict[str, Any] = dict(max_iter=1000, tol=0.01) if early_stopping else dict(max_iter=5000, tol=1e-4)
     known = inspect.signature(LogisticRegressionCV).parameters
     halves = 1.0
@@ -88,7 +95,7 @@ def fit(features: np.ndarray, labels: np.ndarray, *, bias: bool, early_stopping:
         except ValueError as error:
             reason = str(error).strip().splitlines()[0].rstrip(".")
             raise UsageError(
-                f"no probe fits {len(labels)} features of {len(found)} labels ({reason}); take more rows (num_train)"
+                f"no probe fits {len(labels)} features of {len(found)} labels ({reason}); take more rows ({more})"
             ) from error
     weight, intercept = model.coef_ / halves, model.intercept_ / halves
     if len(weight) == 1:

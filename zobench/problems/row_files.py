@@ -75,12 +75,30 @@ def read_parquet(path: Path) -> Rows:
 
     with open(path, "rb") as file:
         try:
-            return Rows(path, pyarrow.parquet.read_table(file).to_pylist())
+            return Rows(path, whole(pyarrow.parquet.read_table(file)).to_pylist())
         except (pyarrow.ArrowException, OSError) as error:  # some of pyarrow's are an OSError
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise EnvironmentUnmet(f"{path}: not a readable Parquet file, perhaps cut short ({reason})") from error
         except UnicodeDecodeError as error:
             raise EnvironmentUnmet(f"{path}: a text in it is not UTF-8 ({error.reason})") from error
+
+
+def whole(table: Any) -> Any:
+    """A pyarrow table whose columns of floats are integers where each value is whole or missing.
+
+    pandas writes labels as floats once one of them is missing.
+    """
+    import pyarrow
+
+    for place, column in enumerate(table.schema):
+        if pyarrow.types.is_floating(column.type):
+            values = table.column(place).to_pylist()
+            try:
+                values = pyarrow.array(values, column.type, from_pandas=True)  # a NaN is a missing one
+                table = table.set_column(place, column.name, values.cast(pyarrow.int64()))
+            except pyarrow.ArrowInvalid:
+                continue
+    return table
 
 
 def count(path: Path) -> int:

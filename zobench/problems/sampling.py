@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from zobench.problems.data import Source
+from zobench.spec import UsageError
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,18 @@ class Sample:
     dev: np.ndarray
     test: np.ndarray
     partial: bool  # a slice of the data too small for the sizes asked for; never ranked with full ones
+    # Rows of the train split that are test, sealed or not: there are some where one file holds every split.
+    inside: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def hidden(self, split: str) -> np.ndarray:
+        """Rows of the train split that no example of this split may be shown.
+
+        The papers show test examples any of them, and validation examples all but dev. Where test rows are among them,
+        dev and test are hidden from both.
+        """
+        if len(self.inside):
+            return np.concatenate([self.dev, self.inside])
+        return self.dev if split == "validation" else self.dev[:0]
 
 
 def permutation(seed: int, n: int, k: int) -> np.ndarray:
@@ -55,6 +68,9 @@ class First(Drawn):
     """The first rows in their order, dev behind train: the head-form protocol of MeZO-SVRG (Gautam et al., 2404.08080)."""
 
     def __call__(self, source: Source, sizes: Mapping[str, int], seed: int, sealed: bool) -> Sample:
+        """As `Drawn`; UsageError where there is a seed, for nothing is drawn."""
+        if seed:
+            raise UsageError(f"rows=first takes the same rows whatever the data seed; leave out data seed {seed}")
         drawn = super().__call__(source, sizes, seed, sealed)
         n_train, n_dev = len(drawn.train), len(drawn.dev)
         return Sample(

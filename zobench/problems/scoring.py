@@ -118,6 +118,15 @@ def gathered(model: nn.Module, row: Tensor, column: Tensor) -> Iterator[list[boo
             handle.remove()
 
 
+def stretches(config: Any) -> bool:
+    """Whether rotary positions depend on the longest sequence of a batch."""
+    scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kinds = {scaling.get("rope_type"), scaling.get("type")} | {
+        inner.get("rope_type") for inner in scaling.values() if isinstance(inner, dict)
+    }
+    return bool(kinds & {"longrope", "dynamic"})
+
+
 class Scorer:
     """Token log-likelihoods of options under a causal language model.
 
@@ -142,6 +151,7 @@ class Scorer:
         window = getattr(config, "sliding_window", None)
         fits = window is None or window >= CONTEXT  # no sequence is longer than the window, which the mask would undo
         known = getattr(config, "model_type", None) in PACKABLE and "position_ids" in self.accepted and fits
+        known = known and not getattr(config, "alibi", False) and not stretches(config)
         takes = getattr(config, "_attn_implementation", None) in ("sdpa", "eager", VIRTUAL)
         return self.model.dtype if known and takes else None  # type: ignore[return-value]
 

@@ -6,6 +6,7 @@ As transformers' run_qa has it (examples/pytorch/question-answering; SQuAD 1.1: 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,10 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from zobench.models.adapters import virtual_tokens
-from zobench.models.load import max_tokens
 from zobench.problems.answers import squad_official, squad_v2_official
 from zobench.problems.language import LanguageProblem
+from zobench.problems.masked import lengths
 from zobench.problems.scoring import batches, forward_parameters
 from zobench.spec import Setting, UsageError
 
@@ -97,14 +97,13 @@ class SpanProblem(LanguageProblem):
     ) -> None:
         if doc_stride >= max_length:
             raise UsageError(f"doc_stride={doc_stride}: windows of max_length={max_length} tokens cannot share so many")
+        limit, _ = lengths(setting, max_length)
         super().__init__(setting, info, example, template="question, context", **options)
         if not self.tokenizer.is_fast:
             raise UsageError(
                 f"model {setting.model}: its tokenizer is a slow one, which does not tell where its tokens stand in the text; "
                 "choose a model with a fast one (a tokenizer.json)"
             )
-        room = max_tokens(self.config)
-        limit = max_length if room is None else room - virtual_tokens(setting.adapter)
         if max_length > limit:
             raise UsageError(f"model {setting.model} reads at most {limit} tokens; write the option max_length={limit}")
         self.version, self.max_length, self.doc_stride = version, max_length, doc_stride
@@ -184,8 +183,11 @@ class SpanProblem(LanguageProblem):
         return (cross_entropy(start, batch.start) + cross_entropy(end, batch.end)) / 2
 
     def score(self, batch: Batch) -> float:
-        """Mean F1 of predicted answers. One forward of the model."""
-        scores = [s.double().cpu().numpy() for s in self.logits(batch.inputs)]
+        """Mean F1 of predicted answers; nan where the loss is not finite. One forward of the model."""
+        start, end = self.logits(batch.inputs)
+        if not math.isfinite(float(cross_entropy(start, batch.start) + cross_entropy(end, batch.end))):
+            return math.nan
+        scores = [s.double().cpu().numpy() for s in (start, end)]
         rows = list(zip(*scores, strict=True))
         return self.compare(self._answers(batch.questions, rows), batch.questions)["f1"]
 

@@ -25,7 +25,7 @@ def macro_f1(examples: Sequence[WithRow], predictions: Sequence[int]) -> dict[st
 def questions(examples: Sequence[WithRow], predictions: Sequence[int]) -> dict[str, float]:
     """MultiRC: `f1a`, the F1 of "the answer is right" over all answers, and `em`, questions with every answer judged rightly.
 
-    Empty unless all rows of the split are there: a sample of rows leaves questions without some of their answers.
+    Empty unless all rows of the whole split are there: a sample or a slice leaves questions without some of their answers.
     """
     from sklearn.metrics import f1_score
 

@@ -39,12 +39,14 @@ def bos_id(tokenizer: PreTrainedTokenizerBase, model_type: str, mode: str) -> in
 
 
 class Encoder:
-    """Texts to ids. `max_length` counts BOS; longer sequences lose tokens at their start, behind BOS."""
+    """Texts to ids. `max_length` counts BOS; longer sequences lose tokens at their start, behind BOS. `truncated` counts them."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, bos: int | None, max_length: int) -> None:
         if max_length < 2:
             raise UsageError(f"max_length {max_length}: a sequence needs at least 2 tokens")
         self.tokenizer, self.bos, self.max_length = tokenizer, bos, max_length
+        self.truncated = 0
+        self._known: tuple[str, list[int]] = ("", [])  # the prompt that was tokenised last: candidates share it
 
     def ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
@@ -54,19 +56,34 @@ class Encoder:
         return self._close(before + prompt.strip(" "))
 
     def option(self, prompt: str, full: str, before: str = "") -> Tokens:
-        """Ids of `full`, which is prompt and option. Only spaces are stripped: a final newline is a token."""
+        """Ids of `full`, which is prompt and option. Only spaces are stripped: a final newline is a token.
+
+        Raises:
+            EnvironmentUnmet: the option has no token of its own, none to its left, or more than the context holds.
+        """
         prompt, full = prompt.strip(" "), full.strip(" ")
-        option = len(self.ids(full)) - len(self.ids(prompt))
+        if prompt != self._known[0]:
+            self._known = prompt, self.ids(prompt)
+        whole = self.ids(full)
+        option = len(whole) - len(self._known[1])
         if option < 1:
             raise EnvironmentUnmet(f"{full[-40:]!r} adds no token to its prompt; this tokenizer cannot score it")
-        ids = self._close(before + full)
-        return Tokens(ids, min(option, len(ids) - 1))  # the first token has nothing to its left
+        ids = self._cut(self.ids((before + full).lstrip()) if before or full != full.lstrip() else whole)
+        if option < len(ids):
+            return Tokens(ids, option)
+        if option > self.max_length - (self.bos is not None):
+            raise EnvironmentUnmet(
+                f"{full[-40:]!r} ends in {option} tokens to score, and {self.max_length} are the context"
+            )
+        raise EnvironmentUnmet(f"{full[:40]!r} begins with what is scored, and this tokenizer puts no BOS in front")
 
     def _close(self, text: str) -> list[int]:
-        ids = self.ids(text.lstrip())
-        if self.bos is None:
-            return ids[-self.max_length :]
-        return [self.bos, *ids[-(self.max_length - 1) :]]
+        return self._cut(self.ids(text.lstrip()))
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        room = self.max_length - (self.bos is not None)
+        self.truncated += len(ids) > room
+        return ids[-room:] if self.bos is None else [self.bos, *ids[-room:]]
 
 
 class Padded(NamedTuple):
@@ -78,10 +95,19 @@ class Padded(NamedTuple):
 
 
 def pad_rows(
-    rows: Sequence[Sequence[int]], pad: int, device: torch.device | str, extra: int = 0, side: str = "left"
+    rows: Sequence[Sequence[int]],
+    pad: int,
+    device: torch.device | str,
+    extra: int = 0,
+    side: str = "left",
+    most: int | None = None,
 ) -> Padded:
-    """Pad rows to the longest, rounded up to a multiple of 8, with `extra` more columns (for tests of padding)."""
-    width = -(-max(map(len, rows)) // MULTIPLE) * MULTIPLE + extra
+    """Pad rows to the longest, rounded up to a multiple of 8 where `most` columns allow it (the positions that a model has),
+    with `extra` more columns (for tests of padding).
+    """
+    longest = max(map(len, rows))
+    width = -(-longest // MULTIPLE) * MULTIPLE
+    width = (width if most is None else max(longest, min(width, most))) + extra
     ids = torch.full((len(rows), width), pad)
     mask = torch.zeros((len(rows), width), dtype=torch.int64)
     for i, row in enumerate(rows):

@@ -267,7 +267,7 @@ def differences(own: Own, value: Published, n: int) -> tuple[list[str], list[str
         compare("batch size", own.first["batch_size"], known.batch)
         if "eps" in own.options and order == "zeroth":
             compare("eps", own.options["eps"], known.eps)
-        said += _search(own, known.trials, unknown)
+        said += _search(own, known.trials, known.rates, unknown)
         said += _selection(own, known.select, unknown)
         compare("train rows", own.rows[0], known.train)
         compare("dev rows", own.rows[1], known.dev)
@@ -299,12 +299,15 @@ def _data(own: Own, value: Published) -> Iterator[str]:
         yield f"our runs have {own.first['metric']}, not {value.metric}"
 
 
-def _search(own: Own, trials: int | None, unknown: list[str]) -> Iterator[str]:
-    """How the learning rate came about."""
+def _search(own: Own, trials: int | None, rates: tuple[float, ...] | None, unknown: list[str]) -> Iterator[str]:
+    """How the learning rate came about, and whether it is one of the published `rates`."""
     if trials is None:
         unknown.append("search for hyper-parameters")
     source = own.first["lr_source"]
     rate = f"lr {_text(own.options.get('lr'))} ({source or 'given'})" if "lr" in own.options else "options as given"
+    lr = own.options.get("lr")
+    if rates and isinstance(lr, int | float) and not any(math.isclose(lr, theirs) for theirs in rates):
+        yield f"lr {_text(lr)} is none of the published {', '.join(map(_text, rates))}"
     if trials is not None:
         yield f"{rate}, no search on record; published the best of {trials} settings on dev rows"
 

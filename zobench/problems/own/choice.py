@@ -47,7 +47,17 @@ def example(row: dict) -> tuple:
         raise ValueError(f"label {label!r}: write the number of the right one of {len(candidates)} candidates, from 0")
     if len(candidates) < 2:
         raise ValueError("candidates: one alone leaves nothing to choose")
-    return row["prompt"], candidates, gold, *([row["calibration"]] if "calibration" in row else [])
+    texts = [candidate.rstrip(" ") for candidate in candidates]  # no prompt's end is read with its spaces
+    if again := next((text for i, text in enumerate(texts) if text in texts[:i]), None):
+        raise ValueError(f"candidates: {again!r} is there twice, and cannot be told from itself")
+    if len(set(gold)) == len(candidates):
+        raise ValueError(f"label {label!r}: all candidates are right, which leaves nothing to choose")
+    calibration = row.get("calibration")  # a Parquet file has a null where a row has none
+    if calibration is None:
+        return row["prompt"], candidates, gold
+    if not isinstance(calibration, str):
+        raise ValueError(f"calibration {calibration!r}: write a text")
+    return row["prompt"], candidates, gold, calibration
 
 
 def build(setting: Setting, *, place: str, train_on: str = "candidates", **shared: Any) -> Problem:
@@ -60,4 +70,6 @@ def build(setting: Setting, *, place: str, train_on: str = "candidates", **share
     info = chosen(INFO | dict(place=place), dict(train_on=train_on))
     sizes = {name: shared.pop(name, default) for name, default in SIZES.items()}
     sampling = Draw(Path(place).is_file(), **sizes)
-    return ChoiceProblem(setting, info, example, sampling=sampling, template="own", **shared)
+    problem = ChoiceProblem(setting, info, example, sampling=sampling, template="own", **shared)
+    sampling.facts = problem.facts
+    return problem

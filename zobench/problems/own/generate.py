@@ -47,4 +47,6 @@ def build(setting: Setting, *, place: str, **shared: Any) -> Problem:
 
     sizes = {name: shared.pop(name, default) for name, default in SIZES.items()}
     sampling = Draw(Path(place).is_file(), **sizes)
-    return GenerationProblem(setting, INFO | dict(place=place), example, sampling=sampling, template="own", **shared)
+    problem = GenerationProblem(setting, INFO | dict(place=place), example, sampling=sampling, template="own", **shared)
+    sampling.facts = problem.facts
+    return problem
