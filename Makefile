@@ -8,6 +8,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= dev,peft
+WORKERS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.zobench-installed
 
@@ -24,11 +25,12 @@ demo: $(STAMP)
 	@echo "  zobench run -t sst2 -O mezo,adam -m facebook/opt-125m --budget small      a real one (from the hub, a GPU helps)"
 	@echo "  zobench run -t softmax_l2 -O ./mine.py  your own optimizer in one file: CONTRIBUTING.md has a complete example"
 
+# one thread a worker: two pools of threads on the same cores would wait for each other
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m ""
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n $(WORKERS) --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
