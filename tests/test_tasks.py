@@ -3,6 +3,7 @@
 import doctest
 import math
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ KEYS = set(
 OF_LANGUAGE = {"loss", "sizes"}  # and where the rows are: hub or world
 SMALL = dict(num_train=12, num_dev=4, num_eval=4, k=4, max_new_tokens=3)
 SIGNED = ("mcc", "matthews_correlation", "pearson", "spearman")  # metrics from -1
+OURS = Path(__file__).parent / "rows"
 pytestmark = pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
 
 
@@ -167,7 +169,8 @@ def test_every_choice_of_its_own_builds_another_problem(entry, data_dir):
         return
     for option, values in entry.info.get("choices", {}).items():
         for value in values:
-            problem = build(entry, data_dir, options={option: value})
+            where = OURS if entry.name == "glue_mnli" else data_dir  # the slices have no mismatched rows
+            problem = build(entry, where, options={option: value})
             with torch.no_grad():
                 assert math.isfinite(float(problem.loss(problem.batch(0)))), (option, value)
             if option == "template":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,12 +58,19 @@ class OfflineNames(Names):
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    before = os.environ.get("HF_HUB_OFFLINE")
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    """The hub's library reads the environment once, at its import: what it read then is changed, too."""
+    name, before = "HF_HUB_OFFLINE", os.environ.get("HF_HUB_OFFLINE")
+    loaded = sys.modules.get("huggingface_hub.constants")
+    was = loaded.HF_HUB_OFFLINE if loaded else (before or "").upper() in ("1", "ON", "YES", "TRUE")
+    os.environ[name] = "1"
+    if loaded:
+        loaded.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        os.environ.pop("HF_HUB_OFFLINE", None) if before is None else os.environ.update(HF_HUB_OFFLINE=before)
+        os.environ.pop(name, None) if before is None else os.environ.update({name: before})
+        if loaded := sys.modules.get("huggingface_hub.constants"):
+            loaded.HF_HUB_OFFLINE = was  # type: ignore[attr-defined]
 
 
 def resolve_device(name: str) -> torch.device:
