@@ -929,16 +929,23 @@ def report(
         _report_claimed(places, tasks or None, optimizers or None, output, as_json)
         return
     board = make_board(places, tasks=tasks or None, optimizers=optimizers or None)
-    _warn(board.problems)
+    _give(board, markdown, show, output, as_json)
+
+
+def _give(
+    answer: Any, markdown: Callable[[Any], str], show: Callable[[Any, Any], None], output: str | None, as_json: bool
+) -> None:
+    """A report in the form that was asked for: a file, JSON, or a table."""
+    _warn(answer.problems)
     if output:
-        _write_text(Path(output), markdown(board))
+        _write_text(Path(output), markdown(answer))
         click.echo(f"wrote {output}", err=True)
     if as_json:
-        click.echo(json.dumps(board.to_json(), indent=2))
+        click.echo(json.dumps(answer.to_json(), indent=2))
     elif not output:
         from rich.console import Console
 
-        show(board, Console())
+        show(answer, Console())
 
 
 def _report_claimed(
@@ -948,16 +955,7 @@ def _report_claimed(
     from zobench.report.claimed_text import markdown, show
 
     found = claims(places, tasks=tasks, optimizers=optimizers)
-    _warn(found.problems)
-    if output:
-        _write_text(Path(output), markdown(found))
-        click.echo(f"wrote {output}", err=True)
-    if as_json:
-        click.echo(json.dumps(found.to_json(), indent=2))
-    elif not output:
-        from rich.console import Console
-
-        show(found, Console())
+    _give(found, markdown, show, output, as_json)
 
 
 def _check_stores(places: Iterable[Path]) -> None:
