@@ -223,7 +223,7 @@ def total_steps(job: Job, info: Mapping[str, Any], options: Mapping[str, Any]) -
     """How many steps the budget allows, for a method whose schedule ends with it."""
     if job.budget.kind == "steps":
         return int(job.budget.amount)
-    if job.budget.kind == "time":
+    if job.budget.kind in ("time", "flops"):
         raise UsageError("its schedule ends with the run: give a budget in steps or forwards, or total_steps=N")
     trial = {**options, "total_steps": TRIAL}  # the cost of a step may follow the schedule
     mean = sum(cost(info, trial, t).equivalents for t in range(TRIAL)) / TRIAL

@@ -403,8 +403,8 @@ def counts(job: Job, parts: int = 1) -> tuple[int, int, int]:
     entry = registry.find("optimizer", job.optimizer_path or job.optimizer)
     if entry.builder == "prepare":
         return 0, 0, 0
-    if job.budget.kind == "time":
-        raise UsageError("a budget in time says how long it takes, not how many steps")
+    if job.budget.kind in ("time", "flops"):
+        raise UsageError(f"a budget in {job.budget.kind} does not say how many steps")
     options = {**entry.common, **entry.options, **{k: v for k, v in job.optimizer_options.items() if v != "task"}}
     if ends_with_run(entry, options):
         options["total_steps"] = total_steps(job, entry.info, options)

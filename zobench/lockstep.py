@@ -47,10 +47,14 @@ def groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
 
 
 def serves(job: Job) -> bool:
-    """Whether runs of this job can share a lockstep: a regression, an elementwise optimizer, a budget that is no time."""
+    """Whether runs of this job can share a lockstep: a regression, an elementwise optimizer, a budget in steps or forwards."""
     task = registry.find("task", job.task_path or job.task)
     entry = registry.find("optimizer", job.optimizer_path or job.optimizer)
-    if task.info.get("kind") != "regression" or task.info.get("select") != "last" or job.budget.kind == "time":
+    if (
+        task.info.get("kind") != "regression"
+        or task.info.get("select") != "last"
+        or job.budget.kind in ("time", "flops")
+    ):
         return False
     if entry.kind != "optimizer" or entry.info.get("order") != "zeroth":
         return False
@@ -135,10 +139,12 @@ class Lockstep:
             for group, rate in zip(optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * (1.0 - progress)
         self.events += [[self.steps, "group", *change] for change in optimizer.changed_groups()]
+        self.leader.gpu.begin()
         with self.clock:
             batch = self.problem.batches(self.steps, many.seeds)
             losses = many.step(lambda stack: self.problem.values(stack, batch))
         self.steps = self.leader.steps = self.steps + 1
+        self.leader.gpu.look()
         self.forwards += many.counts[-1]
         self.losses.append(losses)
         for s in np.flatnonzero(~np.isfinite(losses)):
@@ -152,6 +158,7 @@ class Lockstep:
 
     def _evaluate(self) -> None:
         """A point on every curve, off the clock."""
+        self.leader.gpu.pause()
         with self.leader.eval_clock:
             found = self.problem.scores_many(self.many.stack)
         self.evaluated = self.steps
@@ -171,6 +178,8 @@ class Lockstep:
 
     def finish(self, status: str = "ok", reason: str | None = None) -> None:
         """Fill every row; `status` is that of the runs that have not diverged."""
+        self.leader.gpu.pause()
+        self.leader.gpu.close()
         values = np.array(self.many.values) if self.many.values else np.empty((0, len(self.runs)))
         for s, run in enumerate(self.runs):
             run.row.status, run.row.reason = status, reason
@@ -188,6 +197,10 @@ class Lockstep:
         row.steps, row.timed_steps = steps, steps
         row.forwards, row.backwards = sum(many.counts[: steps + 1]), 0  # a step that failed was paid for
         row.tokens = row.eval_forwards = row.state_bytes = 0
+        rates, gpu = self.leader.flops.rates, self.leader.gpu
+        if rates is not None:
+            row.flops, row.flop_rates = rates.total(steps, row.forwards, 0), json_text(rates.to_json())
+        row.energy_joules, row.process_bytes = None if gpu.joules is None else gpu.joules / share, gpu.bytes
         row.step_seconds, row.warmup_seconds = self.clock.seconds / share, 0.0
         row.eval_seconds = self.leader.eval_clock.seconds / share
         row.total_seconds = (time.perf_counter() - self.leader.clock_began) / share

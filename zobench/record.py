@@ -15,6 +15,7 @@ import operator
 import os
 import re
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ import pyarrow.parquet as pq
 
 from zobench.spec import EnvironmentUnmet, UsageError, canonical
 
-SCHEMA_VERSION = "1.2"  # major.minor: a minor version only adds nullable columns
+SCHEMA_VERSION = "1.3"  # major.minor: a minor version only adds nullable columns
 VERSION_KEY, ABOUT_KEY = b"zobench.schema", b"zobench.about"
 ABOUT = "One run of the zobench benchmark; every column is described in results/README.md of the project."
 STATUSES = ("ok", "diverged", "oom", "timeout", "error", "interrupted")
@@ -93,7 +94,7 @@ class RunRecord:
     dtype: str = column("text", "of the parameters", required=True)
     seed: int = column("integer", "of directions, batch order and initialisation", required=True)
     data_seed: int = column("integer", "of the train, dev and test subsets", required=True)
-    budget: str = column("text", "what the run was allowed: steps=N, forwards=N or time=Ns", required=True)
+    budget: str = column("text", "what the run was allowed: steps=N, forwards=N, flops=N or time=Ns", required=True)
     batch_size: int = column("integer", "rows per batch", "rows", required=True)
     schedule: str = column("text", "of the learning rate: constant | linear", required=True)
     score: str = column("text", "split of `value`: validation | test", required=True)
@@ -136,9 +137,28 @@ class RunRecord:
     )
     tokens: int | None = column("integer", "tokens read by the model while training, padding included", "tokens")
     eval_forwards: int | None = column("integer", "forward passes of evaluation", "batches")
+    flops: int | None = column(
+        "integer",
+        "operations in matrix products while training, 2 for a multiply and an add: those of the first step times calls (see "
+        "`flop_rates`); the products that only write a direction into the weights are not in it; null for reference lines and "
+        "where the task has no matrix product",
+        "FLOPs",
+    )
+    flop_rates: str | None = column(
+        "json",
+        "the first step, counted: FLOPs in its forwards, in its backwards, and in the optimizer beside them (step), and how many "
+        "forwards, backwards and tokens that was. flops = step * steps + forward * forwards' / forwards + the same of "
+        "backwards, the last two times the run's mean tokens per forward over the first step's, rounded down",
+    )
     step_seconds: float | None = column("number", "inside step, device synchronised, without warm-up", "s")
     timed_steps: int | None = column("integer", "steps that `step_seconds` covers", "steps")
     warmup_seconds: float | None = column("number", "inside the first steps, which are not timed", "s")
+    energy_joules: float | None = column(
+        "number",
+        "of the whole GPU, by NVML, while the steps of `timed_steps` ran, other processes on it included; a share, as seconds "
+        "are, in a lockstep; null where the stretches between evaluations are shorter than 0.5 s on average",
+        "J",
+    )
     eval_seconds: float | None = column("number", "inside evaluation", "s")
     total_seconds: float | None = column("number", "from the start of the run to its end", "s")
     lockstep: int | None = column("integer", "runs that were computed together; their seconds are shares", "runs")
@@ -146,6 +166,11 @@ class RunRecord:
     inference_bytes: int | None = column("integer", "peak of the same model's inference on the same batch", "bytes")
     reserved_bytes: int | None = column("integer", "peak that the device's allocator held", "bytes")
     rss_bytes: int | None = column("integer", "high-water mark of the process", "bytes")
+    process_bytes: int | None = column(
+        "integer",
+        "peak of the process on its GPU, by NVML, read after steps at most every 0.1 s; null where it is not told",
+        "bytes",
+    )
     weight_bytes: int | None = column("integer", "all weights of the model", "bytes")
     state_bytes: int | None = column("integer", "state of the optimizer between steps", "bytes")
     parameters_count: int | None = column("integer", "trainable numbers")
@@ -195,18 +220,26 @@ REQUIRED = frozenset(f.name for f in fields(RunRecord) if f.metadata["required"]
 LEAVES = {"curve": [f"curve.list.element.{f.name}" for f in POINT]}
 LEAVES |= {name: [f"{name}.list.element"] for name in ("trace_values", "trace_counts")}
 ZSTD = ("job", "environment", *LONG)
+TEXT_BYTES = 2**24  # a text column that is longer is no result's
+BATCH, TOGETHER = 1024, 32  # files whose rows are handed on at once, and whose rows are put together while in the cache
+WHOLE = 2**18  # bytes
 COMPRESSION = {leaf: "zstd" if name in ZSTD else "none" for name in COLUMNS for leaf in LEAVES.get(name, [name])}
 
 
 class Problem(NamedTuple):
-    """A file of a store that was skipped, and why."""
+    """A file of a store with which something is wrong, and what."""
 
     path: Path
     why: str
+    # skipped for what it holds ("content"), or because the system refuses to read it ("access"); not skipped but
+    # contradicted by another file ("duplicate")
+    kind: str = "content"
 
 
 class Unreadable(UsageError):
-    """A file that is no result, is damaged, or was written by a newer version."""
+    """A file that is no result, is damaged, or was written by a newer version; `kind` as in `Problem`."""
+
+    kind = "content"
 
 
 # ---- JSON texts ----
@@ -449,8 +482,10 @@ def _rescue(payload: bytes, store: Path, name: str, error: OSError) -> str:
 
 def read(path: Path) -> RunRecord:
     """The whole record of one file; Unreadable (a UsageError) says what is wrong with it."""
-    row = _row(path, COLUMNS)
-    return RunRecord(**{name: row[name] for name in COLUMNS if name in row})
+    _, table, problems = read_table([path], COLUMNS)
+    if problems or not table.num_rows:
+        raise Unreadable(f"{path}: {problems[0].why if problems else 'no such file'}")
+    return RunRecord(**table.to_pylist()[0])
 
 
 def scan(store: Path, columns: Iterable[str] | None = None) -> tuple[list[dict[str, Any]], list[Problem]]:
@@ -476,10 +511,51 @@ def standing(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Newest is the highest attempt; between stores that numbered alike, the later start. Copies of one run count once.
     A run on partial data never takes the place of one on all of it.
     """
-    by_cell: dict[str, dict[str, Mapping[str, Any]]] = {}
+    return [_stand(group) for group in _cells(rows)]
+
+
+def contradictions(rows: Iterable[Mapping[str, Any]]) -> list[Problem]:
+    """Files that disagree with a newer one of the same cell, code and kind of machine, where both ended ok.
+
+    Rows need `path`, `value`, `final_digest`, `budget`, and what `standing` needs. A budget of seconds is no contradiction:
+    it ends where the clock says.
+    """
+    found = []
+    for group in _cells(rows):
+        ok = [row for row in _ordered(group) if row["status"] == "ok" and not row["budget"].startswith("time=")]
+        newest = {_maker(row): row for row in ok}
+        for row in ok:
+            last = newest[_maker(row)]
+            if why := _disagreement(row, last):
+                found.append(
+                    Problem(
+                        row["path"], f"contradicts {last['path']}, the same run by the same code: {why}", "duplicate"
+                    )
+                )
+    return found
+
+
+def _maker(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["provenance"], bool(row["partial_data"]), json.loads(row["environment"] or "{}").get("hardware")
+
+
+def _disagreement(row: Mapping[str, Any], last: Mapping[str, Any]) -> str | None:
+    if repr(row["value"]) != repr(last["value"]):  # nan agrees with nan
+        return f"value {row['value']} against {last['value']}; the newest stands"
+    if None not in (row["final_digest"], last["final_digest"]) and row["final_digest"] != last["final_digest"]:
+        return f"other weights at the same value {row['value']}; the newest stands"
+    return None
+
+
+def _cells(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The rows of each cell, in order of cell; copies of one run once."""
+    by_cell: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        by_cell.setdefault(row["cell"], {}).setdefault(_fingerprint(row), row)
-    return [_stand(by_cell[cell].values()) for cell in sorted(by_cell)]
+        by_cell.setdefault(row["cell"], []).append(row)
+    groups = (by_cell[cell] for cell in sorted(by_cell))
+    return [
+        group if len(group) == 1 else list({_fingerprint(r): r for r in reversed(group)}.values()) for group in groups
+    ]
 
 
 def find(store: Path, run: str) -> Path:
@@ -517,45 +593,146 @@ def _files(store: Path) -> list[Path]:
     return sorted(path for path in store.iterdir() if path.suffix == ".parquet" and not path.name.startswith("."))
 
 
-def _scan(files: list[Path], columns: tuple[str, ...]) -> tuple[list[dict[str, Any]], list[Problem]]:
-    def load(path: Path) -> dict[str, Any] | Problem:
-        try:
-            return dict.fromkeys(columns) | _row(path, columns) | {"path": path}
-        except Unreadable as error:
-            return Problem(path, str(error).removeprefix(f"{path}: "))
+def _scan(files: Sequence[Path], columns: tuple[str, ...]) -> tuple[list[dict[str, Any]], list[Problem]]:
+    rows: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for start in range(0, len(files), BATCH):
+        paths, table, skipped = read_table(files[start : start + BATCH], columns)
+        rows += [row | {"path": path} for row, path in zip(table.to_pylist(), paths, strict=True)]
+        problems += skipped
+    return rows, problems
 
+
+def read_table(files: Sequence[Path], columns: Sequence[str]) -> tuple[list[Path], pa.Table, list[Problem]]:
+    """(the files that could be read, one row for each, the others).
+
+    The table has `columns`, in the types of `SCHEMA` and checked; null where an older file lacks one. A file that
+    vanished meanwhile is in neither list.
+    """
+    schema = pa.schema([SCHEMA.field(name).with_nullable(True) for name in columns])
+    parts = [files[start : start + TOGETHER] for start in range(0, len(files), TOGETHER)]
+    if len(parts) <= 1:
+        return _read_part(files, schema)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        loaded = list(pool.map(load, files))
-    return [x for x in loaded if isinstance(x, dict)], [x for x in loaded if isinstance(x, Problem)]
+        done = list(pool.map(lambda part: _read_part(part, schema), parts))
+    paths, tables, problems = zip(*done, strict=True)
+    table = pa.concat_tables(tables).combine_chunks()
+    return [p for part in paths for p in part], table, [p for part in problems for p in part]
 
 
-def _row(path: Path, columns: Sequence[str]) -> dict[str, Any]:
-    """The columns that the file has, as Python values."""
+def _read_part(files: Sequence[Path], schema: pa.Schema) -> tuple[list[Path], pa.Table, list[Problem]]:
+    paths: list[Path] = []
+    rows: list[pa.Table] = []
+    problems: list[Problem] = []
+    for path in files:
+        try:
+            rows.append(_row(path, schema.names))
+            paths.append(path)
+        except Unreadable as error:
+            if not isinstance(error.__cause__, FileNotFoundError) or path.is_symlink():
+                problems.append(Problem(path, str(error).removeprefix(f"{path}: "), error.kind))
+    table = _together(rows, schema)
+    if wrong := _wrong_values(table):
+        problems += [Problem(paths[i], why) for i, why in wrong.items()]
+        right = [i for i in range(len(paths)) if i not in wrong]
+        paths, table = [paths[i] for i in right], table.take(pa.array(right, pa.int64()))
+    return paths, table, sorted(problems)
+
+
+def _together(rows: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    if not rows:
+        return schema.empty_table()
+    table = pa.concat_tables(rows, promote_options="default").combine_chunks()
+    present = set(table.column_names)
+    absent = pa.nulls(len(rows))
+    arrays = [table[field.name] if field.name in present else absent.cast(field.type) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _row(path: Path, columns: Sequence[str]) -> pa.Table:
+    """The one row of a file, with those columns that it has; the values are not checked."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for its writer
+            raise Unreadable(f"{path}: {not_a_file(status.st_mode)}")
+        # a small file in one request instead of one a column
+        source = pa.BufferReader(path.read_bytes()) if status.st_size < WHOLE else path
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
             _check_version(path, (file.metadata.metadata or {}).get(VERSION_KEY))
             if file.metadata.num_rows != 1:
                 raise Unreadable(f"{path}: {file.metadata.num_rows} rows; a result has one")
-            present = set(file.schema_arrow.names)
-            if not present >= REQUIRED:
-                raise Unreadable(f"{path}: lacks the column {min(REQUIRED - present)}")
-            row = file.read([name for name in columns if name in present], use_threads=False).to_pylist()[0]
-            return _checked(path, row)
-    except FileNotFoundError as error:
-        raise Unreadable(f"{path}: no such file") from error
+            found = file.schema_arrow
+            _check_types(path, found)
+            _check_size(path, file.metadata, columns)
+            present = set(found.names)
+            row = file.read([name for name in columns if name in present], use_threads=False)
+            row.validate(full=True)  # text that is not UTF-8
+            return row
     except (pa.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
+        if isinstance(error, OSError) and error.errno:  # pyarrow raises OSError for damaged files too
+            refused = Unreadable(f"{path}: {os.strerror(error.errno).lower()}")
+            refused.kind = "access"
+            raise refused from error
         why = " ".join(str(error).split())
         raise Unreadable(f"{path}: not a readable Parquet file: {why[:200]}") from error
 
 
-def _checked(path: Path, row: dict[str, Any]) -> dict[str, Any]:
-    """The row, whose readers may now trust that JSON is JSON and that what is always there is there."""
-    for name, value in row.items():
-        if value is None and name in REQUIRED:
-            raise Unreadable(f"{path}: column {name} is null")
-        if value is not None and name in OBJECTS and not isinstance(json.loads(value), dict):
-            raise Unreadable(f"{path}: column {name} is no JSON object")
-    return row
+def not_a_file(mode: int) -> str:
+    """What a path with the name of a result is, in words."""
+    return f"a {'directory' if stat.S_ISDIR(mode) else 'pipe or device'}, not a file"
+
+
+def _check_types(path: Path, found: pa.Schema) -> None:
+    """Every known column of the file has its type, and those that are always there are."""
+    if any(found.equals(known) for known in _agreed):
+        return
+    present = set(found.names)
+    if not present >= REQUIRED:
+        raise Unreadable(f"{path}: lacks the column {min(REQUIRED - present)}")
+    for field_ in SCHEMA:
+        if field_.name in present and found.field(field_.name).type != field_.type:
+            raise Unreadable(
+                f"{path}: column {field_.name} is {found.field(field_.name).type}, a result has {field_.type}"
+            )
+    _agreed.append(found)
+    del _agreed[:-8]
+
+
+_agreed: list[pa.Schema] = []  # schemas of the last files, nearly all of which are the same
+
+
+def _check_size(path: Path, metadata: pq.FileMetaData, columns: Sequence[str]) -> None:
+    """A text of a hundred megabytes is no result's, and would fill the memory of whoever parses it."""
+    group = metadata.row_group(0)
+    if group.total_byte_size <= TEXT_BYTES:
+        return
+    for i in range(group.num_columns):
+        leaf = group.column(i)
+        name = leaf.path_in_schema
+        if name in columns and name not in LONG and leaf.total_uncompressed_size > TEXT_BYTES:
+            raise Unreadable(f"{path}: column {name} holds {leaf.total_uncompressed_size >> 20} MiB")
+
+
+def _wrong_values(table: pa.Table) -> dict[int, str]:
+    """Rows that readers may not trust, and why: JSON is JSON, and what is always there is there."""
+    wrong: dict[int, str] = {}
+    for name in table.column_names:
+        column = table[name]
+        if name in REQUIRED and column.null_count:
+            wrong |= {i: f"column {name} is null" for i, null in enumerate(column.is_null().to_pylist()) if null}
+        if name in OBJECTS:
+            bad = {text for text in column.unique().to_pylist() if text is not None and not _is_object(text)}
+            if bad:
+                texts = enumerate(column.to_pylist())
+                wrong |= {i: f"column {name} is no JSON object" for i, text in texts if text in bad}
+    return wrong
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _check_version(path: Path, version: bytes | None) -> None:
@@ -566,14 +743,21 @@ def _check_version(path: Path, version: bytes | None) -> None:
         raise Unreadable(f"{path}: schema {text}, this zobench reads {SCHEMA_VERSION}; upgrade zobench to read it")
 
 
-def _stand(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    ordered = sorted(rows, key=lambda row: (row["attempt"], _started(row), _fingerprint(row)))
+def _stand(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    ordered = _ordered(rows)
     finished = [r for r in ordered if r["status"] == "ok"]
     whole = [r for r in finished if not r.get("partial_data")]
     row = (whole or finished or ordered)[-1]
     others = [r for r in ordered if r is not row and r["status"] != "ok"]
     failures = [{name: r.get(name) for name in ("attempt", "status", "reason")} for r in others]
     return dict(row) | {"attempts": len(ordered), "failures": failures}
+
+
+def _ordered(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Oldest first."""
+    if len(rows) == 1:
+        return list(rows)
+    return sorted(rows, key=lambda row: (row["attempt"], _started(row), _fingerprint(row)))
 
 
 def _started(row: Mapping[str, Any]) -> str:

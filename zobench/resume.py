@@ -33,6 +33,8 @@ COLUMNS = (
     "steps",
     "forwards",
     "backwards",
+    "tokens",
+    "flops",
     "step_seconds",
     "warmup_seconds",
 )
@@ -119,8 +121,11 @@ def _usable(found: dict[str, Any], job: Job, row: RunRecord, optimizer: torch.op
         return False
     if found["cell"] == job.cell and found["status"] != "ok":
         return True  # also where its budget is spent: it was stopped in its last evaluations
+    if job.budget.kind == "flops" and (found["tokens"] or found["flops"] is None):
+        return False  # how long each of its batches was is not known, and with it when each fraction was spent
     seconds = (found["step_seconds"] or 0.0) + (found["warmup_seconds"] or 0.0)
-    return job.budget.spent(found["steps"], found["forwards"] or 0, found["backwards"] or 0, seconds) < 1.0
+    spent = found["steps"], found["forwards"] or 0, found["backwards"] or 0, seconds, found["flops"] or 0
+    return job.budget.spent(*spent) < 1.0
 
 
 def _restore(kept: list[torch.Tensor] | None, old: RunRecord, keeper: Keeper) -> None:

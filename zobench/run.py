@@ -16,8 +16,9 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,18 @@ from zobench.core.trace import digest
 from zobench.core.zeroth_order import Diverged, ZerothOrder
 from zobench.environment import describe
 from zobench.keeper import Keeper
-from zobench.meters import Counter, Memory, Stopwatch, hitting_times, nbytes, rss_bytes, state_tensors
+from zobench.meters import (
+    Counter,
+    FlopRates,
+    Flops,
+    Gpu,
+    Memory,
+    Stopwatch,
+    hitting_times,
+    nbytes,
+    rss_bytes,
+    state_tensors,
+)
 from zobench.record import RunRecord, json_text
 from zobench.spec import EnvironmentUnmet, Job, UsageError, ZobenchError
 
@@ -393,7 +405,8 @@ class Run:
         else:
             row.start_digest = digest(self.weights)
         self.counter = Counter(self.model, lambda: self.check_stop(", in an evaluation"))
-        self.memory = Memory(self.device, self.model)
+        self.flops = Flops(self.counter)
+        self.memory, self.gpu = Memory(self.device, self.model), Gpu(self.device)
         self.step_clock, self.warm_clock, self.eval_clock = (Stopwatch(self.device) for _ in range(3))
         self._continue()
         self._measure_inference()
@@ -417,6 +430,9 @@ class Run:
         self.counter.tokens, self.counter.eval_forwards = old.tokens or 0, old.eval_forwards or 0
         self.step_clock.seconds, self.warm_clock.seconds = old.step_seconds or 0.0, old.warmup_seconds or 0.0
         self.eval_clock.seconds = old.eval_seconds or 0.0
+        if old.flop_rates is not None:
+            self.flops.rates = FlopRates(**json.loads(old.flop_rates))
+        self.gpu.go_on(old.energy_joules, old.process_bytes, old.timed_steps or 0)
         if not self.prefix.replayed:
             self.steps, self.curve = self.prefix.steps, [dict(point) for point in old.curve or []]
 
@@ -444,7 +460,7 @@ class Run:
         self.row.inference_bytes = self.memory.inference
         for step in range(WARM_UP):
             batch = self.problem.batch(step)
-            with self.memory.of_step([*_tensors(batch), *state_tensors(self.optimizer)]):
+            with self.memory.of_step([*_tensors(batch), *state_tensors(self.optimizer)]), self._counting_flops():
                 self.optimizer.step(self._closure(batch))
             self.row.peak_bytes = self.memory.peak
         self._measure_fidelity()
@@ -506,6 +522,7 @@ class Run:
         else:
             loss = self._timed_step(self.problem.batch(self.steps))
         self.steps += 1
+        self.gpu.look()
         if isinstance(self.optimizer, Baseline):
             self._take_counts()
         if not math.isfinite(loss):
@@ -526,13 +543,20 @@ class Run:
         reference = isinstance(self.optimizer, Baseline)
         warming = self.steps - (self.prefix.steps if self.prefix else 0) < WARM_UP and not reference
         closure = self._closure(batch)
+        if not warming:
+            self.gpu.begin()
         with self.warm_clock if warming else self.step_clock:
             if warming or self.device.type == "cuda":
                 for _, p in self.weights:
                     p.grad = None  # the closure would drop it; a measurement that knew of it would keep it alive
-                with self.memory.of_step([*_tensors(batch), *state_tensors(self.optimizer)]):
+                with self.memory.of_step([*_tensors(batch), *state_tensors(self.optimizer)]), self._counting_flops():
                     return _number(self.optimizer.step(closure))  # type: ignore[arg-type]
             return _number(self.optimizer.step(closure))  # type: ignore[arg-type]
+
+    def _counting_flops(self) -> AbstractContextManager[None]:
+        """Around the first step of a run; one that goes on with another has that one's rates. Not for reference lines."""
+        known = self.flops.rates is not None or isinstance(self.optimizer, Baseline)
+        return nullcontext() if known else self.flops.of_step()
 
     def _closure(self, batch: Any) -> Callable[..., Tensor]:
         """One closure for both worlds: torch calls it with gradients on, a zeroth-order step with gradients off.
@@ -547,10 +571,10 @@ class Run:
                 self.optimizer.zero_grad(set_to_none=True)
             if batch not in parts:
                 parts[batch] = self.problem.batch(self.steps, batch)
-            loss = self.problem.loss(parts[batch])
+            loss = self.flops.part("forward", lambda: self.problem.loss(parts[batch]))
             if loss.requires_grad:
                 counter.watch(loss)
-                loss.backward()
+                self.flops.part("backward", loss.backward)
             return loss
 
         return closure
@@ -573,8 +597,23 @@ class Run:
         return self.counter.forwards, backwards, self.step_clock.seconds + self.warm_clock.seconds
 
     def _progress(self) -> float:
-        self.state.progress = min(self.job.budget.spent(self.steps, *self._spent()), 1.0)
+        flops = self._flops() if self.job.budget.kind == "flops" else 0
+        if flops is None and self.steps:
+            why = (
+                "a reference line's" if isinstance(self.optimizer, Baseline) else "the task has no matrix product, its"
+            )
+            raise UsageError(f"{why} FLOPs are not counted: give the budget in steps, forwards or time")
+        self.state.progress = min(self.job.budget.spent(self.steps, *self._spent(), flops or 0), 1.0)
         return self.state.progress
+
+    def _flops(self) -> int | None:
+        """Up to this step; None where they are not known."""
+        rates, counter = self.flops.rates, self.counter
+        if rates is None or counter is None:
+            return None
+        forwards, backwards, _ = self._spent()
+        length = Fraction(counter.tokens, max(counter.forwards, 1))
+        return rates.total(self.steps, forwards, backwards - getattr(self.optimizer, "jvps", 0), length)
 
     def check_stop(self, where: str = "") -> None:
         if self.stop:
@@ -586,6 +625,7 @@ class Run:
 
     def _evaluate(self) -> None:
         """Validate, off the clock; keep the weights where they are the best so far."""
+        self.gpu.pause()
         assert self.counter is not None
         # a trace that was stopped in the final evaluation has a validation at its last step, too
         metrics = self.prefix.metrics(self.steps) if self.prefix is not None and self.prefix.replayed else None
@@ -654,6 +694,9 @@ class Run:
         if self.counter is None:
             return
         self.counter.close()
+        self.gpu.look()
+        self.gpu.pause()
+        self.gpu.close()
         self._point()
         row.steps, row.curve = self.steps, self.curve
         if self.info.get("curve") == "log":
@@ -677,6 +720,9 @@ class Run:
         peaks = [p for p in (self.memory.peak, old.peak_bytes if old else None) if p is not None]
         row.peak_bytes = max(peaks, default=None)
         row.state_bytes = nbytes(state_tensors(self.optimizer))
+        if self.flops.rates is not None:
+            row.flops, row.flop_rates = self._flops(), json_text(self.flops.rates.to_json())
+        row.energy_joules, row.process_bytes = None if self._replaying() else self.gpu.joules, self.gpu.bytes
         diagnose = getattr(self.optimizer, "diagnostics", None)
         row.diagnostics = json_text(diagnose()) if diagnose else None
         if not isinstance(self.optimizer, ZerothOrder):

@@ -70,18 +70,18 @@ class EnvironmentUnmet(ZobenchError):
 
 @dataclass(frozen=True)
 class Budget:
-    """How much a run may spend: `steps`, `forwards` (forward-equivalents: a backward counts 2) or `time` (seconds)."""
+    """How much a run may spend: `steps`, `forwards` (forward-equivalents: a backward counts 2), `flops` or `time` (seconds)."""
 
     kind: str
     amount: float
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Read `steps=2000`, `forwards=4000`, `time=30m`, or a tier: smoke, small, full."""
+        """Read `steps=2000`, `forwards=4000`, `flops=1e15`, `time=30m`, or a tier: smoke, small, full."""
         kind, _, amount = TIERS.get(text, text).partition("=")
-        if kind not in ("steps", "forwards", "time"):
+        if kind not in ("steps", "forwards", "flops", "time"):
             known = ", ".join(TIERS)
-            raise UsageError(f"budget {text!r}: write steps=N, forwards=N or time=30m, or a tier ({known})")
+            raise UsageError(f"budget {text!r}: write steps=N, forwards=N, flops=N or time=30m, or a tier ({known})")
         unit = SECONDS.get(amount[-1:], 0.0) if kind == "time" else 0.0
         try:
             value = float(amount[:-1]) * unit if unit else float(amount)
@@ -94,9 +94,9 @@ class Budget:
     def __str__(self) -> str:
         return f"{self.kind}={self.amount:g}s" if self.kind == "time" else f"{self.kind}={int(self.amount)}"
 
-    def spent(self, steps: int, forwards: int, backwards: int, seconds: float) -> float:
+    def spent(self, steps: int, forwards: int, backwards: int, seconds: float, flops: int = 0) -> float:
         """The fraction of the budget used, 1.0 when it is gone."""
-        used = {"steps": steps, "forwards": forwards + 2 * backwards, "time": seconds}[self.kind]
+        used = {"steps": steps, "forwards": forwards + 2 * backwards, "flops": flops, "time": seconds}[self.kind]
         return used / self.amount
 
 

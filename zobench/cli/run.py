@@ -69,7 +69,7 @@ That was MeZO on a softmax regression: zobench run -t softmax_l2 -O mezo, stored
 @click.option(
     "--budget",
     metavar="B",
-    help="steps=N, forwards=N (a backward counts 2), time=30m, or smoke, small, full. Default: the task's.",
+    help="steps=N, forwards=N (a backward counts 2), flops=1e15, time=30m, or smoke, small, full. Default: the task's.",
 )
 @click.option(
     "--seeds",

@@ -47,7 +47,9 @@ from zobench.cli.common import Amount, execute, json_option, many, table
 @click.option("--revision", metavar="REV", help="Revision of a hub model.")
 @click.option("--trials", type=int, metavar="N", help="At most N points of each grid, spread evenly over it.")
 @click.option(
-    "--budget", metavar="B", help="In the place of the suite's: steps=N, forwards=N, time=30m, smoke, small, full."
+    "--budget",
+    metavar="B",
+    help="In the place of the suite's: steps=N, forwards=N, flops=X, time=30m, smoke, small, full.",
 )
 @click.option(
     "--seeds", metavar="S", help="Of the chosen setting, in the place of the suite's; the first is the trials'."
