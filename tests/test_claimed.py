@@ -275,8 +275,8 @@ def test_the_mean_its_interval_and_the_difference(tmp_path):
     values = (0.90, 0.91, 0.92)
     claim = table_1(claims([store_of(tmp_path, *(dict(seed=s, value=v) for s, v in enumerate(values)))]))
     margin = 4.302653 * 1.0 / 3**0.5  # t(0.975, 2), standard deviation 1 percent, 3 runs
-    assert (claim.n, claim.ours.mean) == (3, pytest.approx(91.0))
-    assert claim.ours.high - claim.ours.mean == pytest.approx(margin, abs=1e-6)
+    assert (claim.n, claim.ours.center) == (3, pytest.approx(91.0))
+    assert claim.ours.high - claim.ours.center == pytest.approx(margin, abs=1e-6)
     assert claim.difference == pytest.approx(91.0 - 91.4)
     assert f"91.0 [{91 - margin:.1f}, {91 + margin:.1f}]" in claimed_text.markdown(
         claims([tmp_path / "store"])

@@ -22,7 +22,7 @@ from zobench.report.stats import Interval, mean_interval
 from zobench.report.tables import CONDITIONS, LEARNED, learn, newest, option_text
 from zobench.spec import NothingMeasured
 
-EXTRA = ("metrics", "num_train", "num_dev", "num_test", "facts", "kept_step")
+EXTRA = ("metrics", "num_train", "facts")
 POOLED = ("instance", "split")  # options of a task over which runs are averaged: a k-shot result is a mean over splits
 SAID = (*POOLED, "objective", "bos_mode", "loss_dtype", "template")  # and options that are compared by themselves
 LATE = dict(schedule="constant")  # options that a record leaves out where they have this value
@@ -233,7 +233,7 @@ def _claim(own: Own, value: Published) -> Claim:
         metric=value.metric,
         ours=ours,
         n=len(scores),
-        difference=ours.mean - value.value if ours and value.value is not None else None,
+        difference=ours.center - value.value if ours and value.value is not None else None,
         differences=said,
         unknown=unknown,
     )
