@@ -1,66 +1,182 @@
-"""`zobench report`: the board of one or more stores."""
+"""`zobench report`: the board of one or more stores, as a table, Markdown, a page, JSON, CSV or figures."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    pass
+from zobench import registry
+from zobench.cli.common import OneOf, check_stores, give, json_option, many, warn, write_text
 
-from zobench.cli.common import check_stores, give, json_option, many
+FORMATS = ("table", "md", "html", "json", "csv")
+AXES = ("accuracy", "time", "forwards", "flops", "memory", "energy")
+
+
+def _subset(*names: str, help: str) -> Any:
+    """A repeatable option of patterns."""
+    return click.option(*names, multiple=True, callback=many, metavar="NAME", help=help)
 
 
 @click.command()
 @click.argument("stores", nargs=-1, metavar="[STORE]...")
-@click.option("-o", "--output", metavar="FILE", help="Write the leaderboard as Markdown.")
 @click.option(
-    "-t",
-    "--task",
-    "--tasks",
-    "tasks",
+    "-o",
+    "--output",
+    "outputs",
     multiple=True,
-    callback=many,
-    metavar="NAME",
-    help="Only these tasks (globs allowed).",
+    metavar="FILE",
+    help="Write a file; its ending says what: .md, .html (a page that needs nothing else), .json, .csv. Repeatable.",
 )
+@click.option("--format", "form", type=OneOf(FORMATS), help="What to print, or what to write where no ending says it.")
+@click.option("--figures", metavar="DIR", help="Write the figures of the page as SVG (zobench[plot]).")
 @click.option(
-    "-O",
-    "--optimizer",
-    "--optimizers",
-    "optimizers",
-    multiple=True,
-    callback=many,
-    metavar="NAME",
-    help="Only these optimizers.",
+    "--rank-by", type=OneOf(AXES), default="accuracy", show_default=True, help="Rank by the score, or by what it costs."
 )
+@click.option("--budget", metavar="B", help="Judge each run by what it had validated within: forwards=N, time=30m ...")
+@click.option(
+    "--target", type=float, metavar="X", help="The validation score whose cost is ranked. Default: each table's own."
+)
+@_subset("-t", "--task", "--tasks", "tasks", help="Only these tasks (wildcards allowed).")
+@_subset("-O", "--optimizer", "--optimizers", "optimizers", help="Only these optimizers.")
+@_subset("--suite", "suites", help="Only tasks of these suites.")
+@_subset("-m", "--model", "models", help="Only these models.")
+@_subset("--adapter", "adapters", help="Only these adapters.")
+@_subset("--dtype", "dtypes", help="Only these precisions: float32, bfloat16 ...")
 @click.option("--claimed", is_flag=True, help="Set the runs beside published values, with what differs between them.")
 @json_option
 def report(
-    stores: tuple[str, ...], output: str | None, tasks: list[str], optimizers: list[str], claimed: bool, as_json: bool
-) -> None:
-    """Rank the runs of one or more stores: a table here, leaderboard.md with -o."""
+    stores: tuple[str, ...], outputs: tuple[str, ...], form: str | None, figures: str | None, rank_by: str,
+    budget: str | None, target: float | None, tasks: list[str], optimizers: list[str], suites: list[str],
+    models: list[str], adapters: list[str], dtypes: list[str], claimed: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Rank the runs of one or more stores (default: ./zobench-runs): a table here, or files with -o.
+
+    \b
+    zobench report -o leaderboard.md -o board.html     for people: a page and a table
+    zobench report --rank-by forwards --target 0.9     who needs the fewest forwards to 0.9
+    zobench report --budget time=10m                   who leads after ten minutes
+    """
     from zobench import plan
-    from zobench.report.leaderboard import markdown
-    from zobench.report.tables import board as make_board
-    from zobench.report.terminal import show
+    from zobench.report.view import View
+    from zobench.spec import Budget
 
     places = [Path(s) for s in stores] or [plan.default_store()]
     check_stores(places)
+    form = "json" if as_json else form
+    writers = [(Path(name), _format(name, form)) for name in outputs]
     if claimed:
-        _report_claimed(places, tasks or None, optimizers or None, output, as_json)
+        _claimed(places, tasks or None, optimizers or None, outputs, as_json or form == "json")
         return
-    board = make_board(places, tasks=tasks or None, optimizers=optimizers or None)
-    give(board, markdown, show, output, as_json)
+    view = View(
+        task=_names("task", tasks),
+        suite=tuple(suites),
+        optimizer=_names("optimizer", optimizers),
+        model=tuple(models),
+        adapter=tuple(adapters),
+        dtype=tuple(dtypes),
+        rank_by=rank_by,
+        budget=Budget.parse(budget) if budget else None,
+        target=target,
+    )
+    _report(places, view, writers, form, Path(figures) if figures else None)
 
 
-def _report_claimed(
-    places: list[Path], tasks: list[str] | None, optimizers: list[str] | None, output: str | None, as_json: bool
+def _names(kind: str, names: list[str]) -> tuple[str, ...]:
+    """Names as results have them: `toy-qa` is stored as toy_qa; what is no entry here is taken as it is."""
+    known = {
+        spelling.replace("-", "_"): entry.name
+        for entry in registry.entries(kind).values()
+        for spelling in (*entry.aliases, entry.name)
+    }
+    return tuple(known.get(name.replace("-", "_"), name) for name in names)
+
+
+def _format(name: str, form: str | None) -> str:
+    ending = Path(name).suffix.removeprefix(".").lower()
+    ending = {"markdown": "md", "htm": "html"}.get(ending, ending)
+    if ending in FORMATS[1:]:
+        return ending
+    if form in FORMATS[1:]:
+        return form
+    raise click.UsageError(f"output {name}: end it in .md, .html, .json or .csv, or say --format")
+
+
+def _report(
+    places: list[Path], view: Any, writers: list[tuple[Path, str]], form: str | None, figures: Path | None
+) -> None:
+    from zobench.report.tables import board as make_board
+
+    forms = {f for _, f in writers} | ({form} if form else set())
+    board = make_board(places, view=view, curves=bool(forms & {"md", "html", "json"} or figures))
+    warn(board.problems)
+    texts: dict[str, str] = {}
+    for path, wanted in writers:
+        if wanted not in texts:
+            texts[wanted] = _text(wanted, board, places)
+        write_text(path, texts[wanted])
+        click.echo(f"wrote {path}", err=True)
+    if figures:
+        _figures(board, figures)
+    if writers or (figures and not form):
+        return
+    if form in (None, "table"):
+        from rich.console import Console
+
+        from zobench.report.terminal import show
+
+        show(board, Console())
+    else:
+        click.echo(_text(str(form), board, places), nl=form not in ("csv",))
+
+
+def _text(form: str, board: Any, places: list[Path]) -> str:
+    if form == "json":
+        return json.dumps(board.to_json(), indent=2)
+    if form == "csv":
+        from zobench.report.flat import csv_text
+
+        return csv_text(board)
+    claims = _claims(places, board.view)
+    if form == "html":
+        from zobench.report.page import page
+        from zobench.report.summary import summaries
+
+        return page(board, claims, summaries(board))
+    from zobench.report.claimed_text import inside
+    from zobench.report.leaderboard import markdown
+
+    return markdown(board, inside(claims))
+
+
+def _claims(places: list[Path], view: Any) -> Any:
+    """The claims about what the board shows; None where nothing published is like it."""
+    from zobench.report.claimed import claims
+    from zobench.spec import NothingMeasured
+
+    try:
+        return claims(places, tasks=view.task or None, optimizers=view.optimizer or None)
+    except NothingMeasured:
+        return None
+
+
+def _figures(board: Any, directory: Path) -> None:
+    from zobench.report.figures import write
+
+    for path in write(board, directory):
+        click.echo(f"wrote {path}", err=True)
+
+
+def _claimed(
+    places: list[Path], tasks: list[str] | None, optimizers: list[str] | None, outputs: tuple[str, ...], as_json: bool
 ) -> None:
     from zobench.report.claimed import claims
     from zobench.report.claimed_text import markdown, show
 
     found = claims(places, tasks=tasks, optimizers=optimizers)
-    give(found, markdown, show, output, as_json)
+    text: Callable[[Any], str] = markdown
+    for output in outputs or (None,):
+        give(found, text, show, output, as_json)

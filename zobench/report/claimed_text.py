@@ -61,6 +61,42 @@ def markdown(claims: Claims) -> str:
     return "\n".join([*lines, *(["", _unmatched(claims)] if claims.unmatched_runs else []), ""])
 
 
+def inside(claims: Claims | None) -> str:
+    """The claims in short, as Markdown for the leaderboard."""
+    if claims is None:
+        return "No published value is of a task, model, method and adapter that ran here (`zobench info sst2` shows what is)."
+    headers = ("task", "optimizer", "ours [95 %]", "n", "published", "ours less published", "source", "differs in")
+    lines = [
+        "In percent. What differs between the protocols, and the note to read before quoting: `zobench report --claimed`.",
+        "",
+        _line(headers),
+        _line("---:" if i in (2, 3, 4, 5) else "---" for i in range(len(headers))),
+    ]
+    for group in claims.groups:
+        title = _title(group)
+        for claim in group.claims:
+            known = len(claim.differences)
+            cells = (
+                " · ".join([*title[:2], *title[3:]]),
+                title[2],
+                _short(claim.ours),
+                str(claim.n),
+                _published(claim) + _std(claim),
+                _difference(claim),
+                _source(claim),
+                f"{known} known, {len(claim.unknown)} unknown",
+            )
+            lines.append(_line(escape(cell) for cell in cells))
+    return "\n".join([*lines, *(["", _unmatched(claims)] if claims.unmatched_runs else [])])
+
+
+def _short(interval: Interval | None) -> str:
+    if interval is None:
+        return NONE
+    bounds = "" if interval.low is None else f" [{interval.low:.1f}, {interval.high:.1f}]"
+    return f"{interval.center:.1f}{bounds}"
+
+
 def _cells(claim: Claim, notes: list[str]) -> list[str]:
     return [
         _published(claim),
@@ -92,8 +128,8 @@ def _interval(interval: Interval | None) -> str:
     if interval is None:
         return "no number"
     if interval.low is None or interval.high is None:
-        return f"{interval.mean:.1f}"
-    return f"{interval.mean:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+        return f"{interval.center:.1f}"
+    return f"{interval.center:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
 
 
 def _difference(claim: Claim) -> str:

@@ -10,14 +10,21 @@ import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from zobench.record import Problem, json_text, plain
-from zobench.report.read import load
-from zobench.report.stats import Interval, mean_interval, rank_intervals
+from zobench.report import curves as learning
+from zobench.report import stats, tuning
+from zobench.report.read import COLUMNS, load
+from zobench.report.stats import Interval, Sample
+from zobench.report.view import View
+from zobench.spec import NothingMeasured
 
 # What has to be equal within a section, besides the task's options (without the instance).
 CONDITIONS = (
@@ -28,6 +35,11 @@ CONDITIONS = (
 LEARNED = ("partial_data", "metric", "better", "scale")
 # "interrupted" says nothing about the optimizer: a person stopped it.
 BLAMED = ("diverged", "oom", "timeout", "error", "not finite")
+FIDELITY = ("restore_drift", "probe_cosine", "probe_unmoved", "lost_updates", "update_gain")
+POOLED = ("instance",)  # options of a task over which a row averages
+PERCENT = ("accuracy", "f1", "em", "exact_match", "mcc", "matthews", "pearson", "spearman")  # fractions, shown x 100
+SIGNED = ("mcc", "matthews", "pearson", "spearman")  # of them, those that may be negative
+ROUNDED_AWAY = 0.05  # lost updates from which a reader is told
 
 Record = Mapping[str, Any]
 
@@ -42,8 +54,11 @@ class Run:
     instance: Any
     status: str  # "not finite" where the run ended ok with a value that is none
     reason: str | None
-    value: float | None
+    value: float | None  # of the metric; under a budget, the best that was validated within it
+    validation: float | None
     replay_class: str | None
+    spent: float | None  # what the board is ranked by, where that is not the score; inf where the target was not met
+    points: Any = field(default=None, repr=False, compare=False)  # curves.POINT_DTYPE, where they were asked for
 
 
 @dataclass(frozen=True)
@@ -56,20 +71,44 @@ class Row:
     options: dict[str, Any]  # as asked
     rank: tuple[int, int] | None  # None: no run gave a number
     score: Interval | None
+    spent: float | None  # median of what the board is ranked by, where that is not the score; inf: half never met it
+    validation: float | None  # interquartile mean
     n: int
     forwards: float | None
     backwards: float | None
+    cost: float | None  # forward-equivalents
     ms_per_step: float | None
     step_seconds: float | None  # in total, without warm-up
+    total_seconds: float | None  # with start, warm-up and evaluation
     memory_ratio: float | None  # peak over the peak of inference
     peak_bytes: float | None
+    inference_bytes: float | None
+    process_bytes: float | None
     state_bytes: float | None
+    weight_bytes: float | None
+    flops: float | None
+    energy_joules: float | None
     probe_mode: str | None
+    fidelity: dict[str, float]  # those of FIDELITY that were measured; the worst of the runs
     hitting: dict[str, float | None]  # target -> median cost at which it was first met; None where half never met it
     reference: bool  # a line that knows the problem's structure: shown, never ranked
     failures: dict[str, int]
     marks: list[str]
     runs: list[Run]
+    trials: int = 0  # settings that were tried on validation before this one was chosen
+    curve: learning.Curve | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def blamed(self) -> int:
+        """Runs that gave no number through the optimizer's own fault."""
+        return sum(count for status, count in self.failures.items() if status in BLAMED)
+
+    def sample(self, of: Callable[[Run], float | None]) -> Sample:
+        """The finite numbers of its runs, by what makes a unit: seed, data seed, instance."""
+        found = [(_unit(run), of(run)) for run in self.runs]
+        values = {unit: x for unit, x in found if x is not None and math.isfinite(x)}
+        missed = sum(x is not None and not math.isfinite(x) for _, x in found)
+        return Sample(values, failed=self.blamed + missed, problems={unit: unit[1:] for unit in values})
 
 
 @dataclass(frozen=True)
@@ -85,6 +124,14 @@ class Section:
     scale: str  # linear | log
     hardware: list[str]
     rows: list[Row]
+    resolution: float = 0.0  # the smallest difference that one run can show: 1 over the rows that were scored
+    select: str = "best"  # which weights the runs ended with: best by validation, or last
+    target: float | None = None  # whose cost is ranked
+    notes: list[str] = field(default_factory=list)  # what a reader of the table must know
+
+    @property
+    def ranked(self) -> list[Row]:
+        return [row for row in self.rows if row.rank is not None]
 
 
 @dataclass(frozen=True)
@@ -94,21 +141,64 @@ class Board:
     sections: list[Section]
     problems: list[Problem]
     superseded: int = 0  # runs of older versions of their tasks, which are not shown
+    view: View = field(default_factory=View)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that any JSON writer takes; nan and inf are strings."""
+        from zobench.report.summary import summaries
+
         problems = [{"path": str(p.path), "why": p.why} for p in self.problems]
-        sections = [plain(asdict(s)) for s in self.sections]
-        return {"sections": sections, "superseded": self.superseded, "problems": problems}
+        return {
+            "ranked_by": self.view.rank_by,
+            "budget": None if self.view.budget is None else str(self.view.budget),
+            "summaries": [plain(asdict(s)) for s in summaries(self)],
+            "sections": [_section_json(s) for s in self.sections],
+            "superseded": self.superseded,
+            "problems": problems,
+        }
 
 
-def board(stores: list[Path], *, tasks: Iterable[str] | None = None, optimizers: Iterable[str] | None = None) -> Board:
-    """The board of one or more stores; NothingMeasured where they hold no result that was asked for."""
-    frame, problems = load(stores, tasks, optimizers)
-    found = frame.to_dict("records")
+def _section_json(section: Section) -> dict[str, Any]:
+    bare = replace(section, rows=[replace(row, curve=None, runs=[_bare(r) for r in row.runs]) for row in section.rows])
+    found = plain(asdict(bare))
+    for row, written in zip(section.rows, found["rows"], strict=True):
+        written["curve"] = row.curve.to_json() if row.curve else None
+        for run in written["runs"]:
+            del run["points"]
+    return found
+
+
+def _bare(run: Run) -> Run:
+    return replace(run, points=None)
+
+
+def board(
+    stores: list[Path],
+    *,
+    tasks: Iterable[str] | None = None,
+    optimizers: Iterable[str] | None = None,
+    view: View | None = None,
+    curves: bool = False,
+) -> Board:
+    """The board of one or more stores; NothingMeasured where they hold no result that was asked for.
+
+    tasks, optimizers: patterns, in short for those of `view`. curves: with the learning curve of every row and the
+    validated points of every run.
+    """
+    view = view or View()
+    points = curves or view.points
+    columns = (*COLUMNS, "points") if points else COLUMNS
+    frame, problems = load(stores, tasks or view.task or None, optimizers or view.optimizer or None, columns)
+    found = [r for r in frame.to_dict("records") if view.admits(r)]
+    if not found:
+        raise NothingMeasured(f"no results for {view.asked()} in {', '.join(map(str, stores))}")
     records = learn(newest(found))
-    sections = [_section(group) for group in _groups(records)]
-    return Board(sorted(sections, key=_section_order), problems, len(found) - len(records))
+    if view.budget is not None:
+        records = _longest(records)
+    trials, more = tuning.trials(stores, records)
+    drafts = [_draft(group, view, points) for group in _groups(records, view)]
+    sections = _finished(drafts, view, trials, curves)
+    return Board(sorted(sections, key=_section_order), [*problems, *more], len(found) - len(records), view)
 
 
 def newest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -121,16 +211,34 @@ def newest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def learn(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Fill `LEARNED` where a failed run has None, from the runs of its conditions; in place."""
-    for group in _group(records, lambda r: json_text(_conditions(r))).values():
-        for name in LEARNED:
-            known = sorted({r[name] for r in group if r[name] is not None})
-            for record in group:
-                if record[name] is None and known:
-                    record[name] = known[0]
+    if any(r[name] is None for r in records for name in LEARNED):
+        for group in _group(records, lambda r: _conditions(r, LEARNED)).values():
+            for name in LEARNED:
+                known = sorted({r[name] for r in group if r[name] is not None})
+                for record in group:
+                    if record[name] is None and known:
+                        record[name] = known[0]
     return records
 
 
-def _groups(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def _longest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One run of each lineage, the one that was allowed most: a longer run holds the shorter ones."""
+    kept: dict[str, dict[str, Any]] = {}
+    for r in records:
+        other = kept.get(r["lineage"])
+        if other is None or _reach(r) > _reach(other):
+            kept[r["lineage"]] = r
+    return list(kept.values())
+
+
+def _reach(record: Record) -> tuple[bool, float, str]:
+    return record["status"] == "ok", (record["forwards"] or 0) + 2 * (record["backwards"] or 0), record["cell"]
+
+
+# ---- groups ----
+
+
+def _groups(records: list[dict[str, Any]], view: View) -> list[list[dict[str, Any]]]:
     """The records of each section. A baseline of language tasks has neither budget nor batches, and is in every section of
     its other conditions; where there is none, in one of its own.
     """
@@ -138,109 +246,226 @@ def _groups(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     timeless: list[dict[str, Any]] = []
     for r in records:
         (timeless if r["order"] == "reference" and r["kind"] != "regression" else timed).append(r)
-    place = lambda r: json_text([_conditions(r), [r[name] for name in LEARNED]])  # noqa: E731
-    groups = _group(timed, place)
-    sections = list(groups.values())
-    for alone in _group(timeless, place).values():
-        homes = [group for group in sections if _timeless(group[0]) == _timeless(alone[0])]
-        for home in homes:
-            home += alone
-        if not homes:
-            groups[place(alone[0])] = alone
-    return list(groups.values())
+    cut = ("budget", "score") if view.budget is not None else ()  # judged by validation within one budget
+    groups = _group(timed, lambda r: _conditions(r, cut))
+    alone = _group(timeless, _timeless)
+    for group in groups.values():
+        group += alone.get(_timeless(group[0]), [])
+    homes = {_timeless(group[0]) for group in groups.values()}
+    return [*groups.values(), *(group for place, group in alone.items() if place not in homes)]
 
 
-def _timeless(record: Record) -> dict[str, Any]:
-    shared = {k: v for k, v in _conditions(record).items() if k not in ("budget", "batch_size")}
-    return shared | {name: record[name] for name in LEARNED}
-
-
-def _group(records: Iterable[Any], key: Any) -> dict[str, list[Any]]:
-    groups: dict[str, list[Any]] = {}
+def _group(records: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
+    """In the order of the keys' texts: of nothing else, so that the same runs give the same board."""
+    groups: dict[Any, list[Any]] = {}
     for record in records:
         groups.setdefault(key(record), []).append(record)
-    return dict(sorted(groups.items()))
+    return dict(sorted(groups.items(), key=lambda item: repr(item[0])))
 
 
-def _conditions(record: Record) -> dict[str, Any]:
-    return {name: record[name] for name in CONDITIONS} | {"task_options": _task_options(record)}
+def _conditions(record: Record, without: tuple[str, ...] = ()) -> tuple[Any, ...]:
+    names = [name for name in (*CONDITIONS, *LEARNED) if name not in without]
+    return _unpooled(record["task_options"]), *(record[name] for name in names)
 
 
-def _task_options(record: Record) -> dict[str, Any]:
-    return {k: v for k, v in json.loads(record["task_options"]).items() if k != "instance"}
+def _timeless(record: Record) -> tuple[Any, ...]:
+    return _conditions(record, ("budget", "batch_size"))
+
+
+@lru_cache(maxsize=4096)
+def parsed(text: str | None) -> dict[str, Any]:
+    """A JSON column; the texts repeat from run to run. Not to be changed."""
+    return json.loads(text or "{}")
+
+
+@lru_cache(maxsize=4096)
+def _unpooled(text: str) -> str:
+    return json_text({k: v for k, v in parsed(text).items() if k not in POOLED})
 
 
 def _section_order(section: Section) -> tuple[Any, ...]:
     names = ("suite", "task", "model", "adapter", "dtype", "budget", "batch_size", "score")
     shown = [str(section.conditions[name] or "") for name in names]
-    return section.partial, *shown, json_text(asdict(section))
+    rest = json_text([section.task_options, section.conditions, section.metric, section.better, section.scale])
+    return section.partial, *shown, rest
 
 
 # ---- one section ----
 
 
-def _section(records: list[Record]) -> Section:
+@dataclass
+class _Draft:
+    """A section before anything is estimated, and the records of each of its rows."""
+
+    section: Section
+    records: list[list[Record]]
+
+
+def _draft(records: list[Record], view: View, points: bool) -> _Draft:
     first = records[0]
-    better, scale = first["better"] or "higher", first["scale"] or "linear"
-    partial = bool(first["partial_data"])
-    groups = _group(records, lambda r: json_text([r["optimizer"], r["optimizer_options"], r["schedule"]]))
-    labels = _labels([group[0] for group in groups.values()])
-    rows = [_row(group, label, scale, partial) for group, label in zip(groups.values(), labels, strict=True)]
-    return Section(
+    better, partial = first["better"] or "higher", bool(first["partial_data"])
+    groups = list(_group(records, lambda r: (r["optimizer"], r["optimizer_options"], r["schedule"])).values())
+    select = learning.selection(records) if points else "best"
+    section = Section(
         conditions={name: first[name] for name in CONDITIONS},
-        task_options=_task_options(first),
+        task_options=dict(parsed(_unpooled(first["task_options"]))),
         task_label=first["task_label"],
         partial=partial,
         metric=first["metric"] or "score",
         better=better,
-        scale=scale,
-        hardware=_distinct(_environment(r).get("hardware") for r in records),
-        rows=_ranked(rows, better),
+        scale=first["scale"] or "linear",
+        hardware=_distinct(_hardware(r) for r in records),
+        rows=[],
+        resolution=_resolution(records, view),
+        select=select,
     )
+    if view.budget is not None:
+        cut = {"budget": f"at most {view.budget}", "score": "validation"}
+        section = replace(section, conditions=section.conditions | cut)
+    labels = _labels([group[0] for group in groups])
+    drafted = [_row(g, label, partial, view, better, select, points) for g, label in zip(groups, labels, strict=True)]
+    target = _target(drafted, view, better) if view.to_target else None
+    if view.rank_by != "accuracy":
+        by_cell = {r["cell"]: r for r in records}
+        drafted = [_spending(row, view, target, better, by_cell) for row in drafted]
+    return _Draft(replace(section, rows=drafted, target=target), groups)
 
 
-def _ranked(rows: list[Row], better: str) -> list[Row]:
-    """Best mean first; rows without a number last. Ranks and the marks that need the other rows are added here."""
-    sign = -1 if better == "higher" else 1
-    references = [row for row in rows if row.reference]
+def _finished(drafts: list[_Draft], view: View, trials: tuning.Trials, curves: bool) -> list[Section]:
+    """Scores, ranks and marks; of all sections at once, because many intervals are quicker together."""
+    scores: dict[tuple[int, int], Interval] = {}
+    for scale in ("linear", "log"):
+        places = [
+            (i, j)
+            for i, draft in enumerate(drafts)
+            for j, row in enumerate(draft.section.rows)
+            if draft.section.scale == scale and row.n
+        ]
+        samples = [_strata(drafts[i].section.rows[j]) for i, j in places]
+        rounded = [drafts[i].section.resolution for i, _ in places]
+        scores |= dict(zip(places, stats.score_intervals(samples, scale, resolution=rounded), strict=True))
+    dtypes = _dtypes(drafts)
+    found = []
+    for i, draft in enumerate(drafts):
+        section = draft.section
+        rows = [replace(row, score=inside(scores.get((i, j)), section.metric)) for j, row in enumerate(section.rows)]
+        rows = [_evidence(row, section, trials) for row in rows]
+        if curves:
+            made = learning.curves(draft.records, section.scale, section.better)
+            rows = [replace(row, curve=curve) for row, curve in zip(rows, made, strict=True)]
+        others = sorted(dtypes[_without_dtype(section)] - {section.conditions["dtype"]})
+        notes = [f"also measured in {', '.join(others)}: another table"] if others else []
+        found.append(replace(section, rows=_ranked(rows, section, view), notes=notes))
+    return found
+
+
+def inside(interval: Interval | None, metric: str) -> Interval | None:
+    """The interval within what the metric can be: no accuracy above 1."""
+    if interval is None or metric not in PERCENT or interval.low is None or interval.high is None:
+        return interval
+    least = -1.0 if metric in SIGNED else 0.0
+    return replace(interval, low=max(interval.low, least), high=min(interval.high, 1.0))
+
+
+def _dtypes(drafts: Iterable[_Draft]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for draft in drafts:
+        found.setdefault(_without_dtype(draft.section), set()).add(draft.section.conditions["dtype"])
+    return found
+
+
+def _without_dtype(section: Section) -> str:
+    return json_text([section.conditions | {"dtype": None}, section.task_options, section.partial])
+
+
+def _strata(row: Row) -> tuple[list[float], list[Any] | None]:
+    """Values and the problem (instance, data seed) of each, where problems were run several times."""
+    runs = [run for run in row.runs if run.value is not None]
+    problems = [_unit(run)[1:] for run in runs]
+    repeated = min(Counter(problems).values()) > 1
+    return [run.value for run in runs if run.value is not None], problems if repeated else None
+
+
+def _unit(run: Run) -> tuple[Any, ...]:
+    return run.seed, run.data_seed, str(run.instance)
+
+
+def _resolution(records: list[Record], view: View) -> float:
+    """An accuracy is a whole number of rows: two runs within one row cannot be told apart."""
+    first = records[0]
+    if (first["scale"] or "linear") == "log" or first["kind"] == "regression":
+        return 0.0
+    name = "num_dev" if first["score"] == "validation" or view.budget is not None else "num_test"
+    rows = [r[name] for r in records if r[name]]
+    return 1.0 / max(rows) if rows else 0.0
+
+
+def _ranked(rows: list[Row], section: Section, view: View) -> list[Row]:
+    """Best first; rows without a number last, then the reference lines. Ranks and marks that need other rows come here."""
+    references = sorted((row for row in rows if row.reference), key=lambda row: row.full_label)
     rows = [row for row in rows if not row.reference]
-    scored = [(row, row.score) for row in rows if row.score is not None]
-    # a mean that overflowed is no better than a number
-    scored.sort(key=lambda pair: (not math.isfinite(pair[1].mean), sign * pair[1].mean, pair[0].full_label))
-    failed = [any(status in BLAMED for status in row.failures) for row, _ in scored]
-    ranks = rank_intervals([score for _, score in scored], better, failed)
+    if view.rank_by == "accuracy":
+        scored, better, scale = [row for row in rows if row.score is not None], section.better, section.scale
+        samples, resolution = [row.sample(lambda run: run.value) for row in scored], section.resolution
+        order = [_place(row, better) for row in scored]
+    else:
+        scored, better, scale, resolution = [row for row in rows if row.spent is not None], "lower", "log", 0.0
+        samples = [row.sample(lambda run: run.spent) for row in scored]
+        order = [(not math.isfinite(row.spent or 0), row.spent, row.full_label) for row in scored]
+    ranks = stats.rank_intervals(samples, better, scale, resolution)
     most = max((row.n for row in rows), default=0)
-    ranked = [_with(row, rank=rank, most=most) for (row, _), rank in zip(scored, ranks, strict=True)]
-    unscored = sorted((row for row in rows if row.score is None), key=lambda row: row.full_label)
-    return ranked + unscored + sorted(references, key=lambda row: row.full_label)
+    placed = sorted(zip(order, scored, ranks, strict=True), key=lambda item: item[0])
+    ranked = [_with(row, rank, most) for _, row, rank in placed]
+    unranked = sorted((row for row in rows if row not in scored), key=lambda row: row.full_label)
+    return ranked + [_with(row, None, most) for row in unranked] + references
 
 
-def _with(row: Row, rank: tuple[int, int], most: int) -> Row:
+def _place(row: Row, better: str) -> tuple[Any, ...]:
+    """A score that overflowed is no better than a number."""
+    center = row.score.center if row.score else math.inf
+    return not math.isfinite(center), -center if better == "higher" else center, row.full_label
+
+
+def _with(row: Row, rank: tuple[int, int] | None, most: int) -> Row:
     fewer = [f"{row.n} of {most} runs"] if row.n < most else []
     return replace(row, rank=rank, marks=fewer + row.marks)
 
 
-def _row(records: list[Record], label: str, scale: str, partial: bool) -> Row:
-    runs = sorted((_run(r) for r in records), key=lambda run: (run.seed, run.data_seed, str(run.instance), run.cell))
-    values = [run.value for run in runs if run.value is not None]
+# ---- one row ----
+
+
+def _row(records: list[Record], label: str, partial: bool, view: View, better: str, select: str, points: bool) -> Row:
+    runs = [_run(r, view, better, select, points) for r in records]
+    runs.sort(key=lambda run: (run.seed, run.data_seed, str(run.instance), run.cell))
     cells = {run.cell for run in runs if run.value is not None}
-    done = [r for r in records if r["cell"] in cells]
+    done = [_cut(r, view.budget) if view.budget is not None else r for r in records if r["cell"] in cells]
+    known = [run.validation for run in runs if run.validation is not None and math.isfinite(run.validation)]
     return Row(
         label=label,
         full_label=_label(records[0], _used(records)),
         optimizer=records[0]["optimizer"],
-        options=json.loads(records[0]["optimizer_options"]),
+        options=parsed(records[0]["optimizer_options"]),
         rank=None,
-        score=mean_interval(values, scale) if values else None,
-        n=len(values),
+        score=None,
+        spent=None,
+        validation=stats.iqm(known) if known else None,
+        n=len(cells),
         forwards=_median(r["forwards"] for r in done),
         backwards=_median(r["backwards"] for r in done),
+        cost=_median(_cost(r) for r in done),
         ms_per_step=_median(_ratio(r["step_seconds"], r["timed_steps"], 1e3) for r in done),
         step_seconds=_median(r["step_seconds"] for r in done),
+        total_seconds=_median(r["total_seconds"] for r in done),
         memory_ratio=_median(_ratio(r["peak_bytes"], r["inference_bytes"]) for r in done),
         peak_bytes=_median(r["peak_bytes"] for r in done),
+        inference_bytes=_median(r["inference_bytes"] for r in done),
+        process_bytes=_median(r["process_bytes"] for r in done),
         state_bytes=_median(r["state_bytes"] for r in done),
+        weight_bytes=_median(r["weight_bytes"] for r in done),
+        flops=_median(r["flops"] for r in done),
+        energy_joules=_median(r["energy_joules"] for r in done),
         probe_mode="/".join(_distinct(r["probe_mode"] for r in done)) or None,
+        fidelity=_fidelity(done),
         hitting=_hitting(done),
         reference=records[0]["order"] == "reference",
         failures=dict(sorted(Counter(run.status for run in runs if run.value is None).items())),
@@ -249,45 +474,130 @@ def _row(records: list[Record], label: str, scale: str, partial: bool) -> Row:
     )
 
 
-def _run(record: Record) -> Run:
+def _run(record: Record, view: View, better: str, select: str, points: bool) -> Run:
     value, status = record["value"], record["status"]
+    if view.budget is not None and status == "ok":
+        value = learning.value_at(
+            record["points"], view.budget.kind, view.budget.amount, better, select=select, record=record
+        )
+        if value is None:
+            status = "too short" if len(record["points"]) else "no curve"
     finite = status == "ok" and value is not None and math.isfinite(value)
     silent = status == "ok" and not finite  # ended well, and yet gave no number
+    reason = {"too short": f"nothing was validated within {view.budget}", "no curve": "it has no validated points"}
     return Run(
         cell=record["cell"],
         seed=record["seed"],
         data_seed=record["data_seed"],
-        instance=json.loads(record["task_options"]).get("instance"),
+        instance=parsed(record["task_options"]).get("instance"),
         status="not finite" if silent else status,
-        reason=f"the value is {value}" if silent else record["reason"],
+        reason=f"the value is {value}" if silent else reason.get(status, record["reason"]),
         value=value if finite else None,
+        validation=record["validation"],
         replay_class=record["replay_class"],
+        spent=None,
+        points=record["points"] if points else None,
     )
+
+
+def _cut(record: Record, budget: Any) -> Record:
+    """What the run had cost at its last validation within the budget."""
+    spent = learning.axes(record["points"], record)
+    within = np.flatnonzero(spent[learning.AXES[budget.kind]] <= budget.amount)
+    if not len(within):
+        return record
+    at, point = within[-1], record["points"][within[-1]]
+    share = spent["cost"][at] / max(_cost(record) or 1, 1)
+    shared = {name: None if record[name] is None else record[name] * share for name in ("flops", "energy_joules")}
+    known = dict(forwards=int(point["forwards"]), backwards=int(point["backwards"]), timed_steps=int(point["step"]))
+    return {**record, **shared, **known, "step_seconds": float(point["seconds"]), "total_seconds": None}
+
+
+def _target(rows: Iterable[Row], view: View, better: str) -> float | None:
+    """The validation score that half of the optimizers reach, unless one is asked for."""
+    if view.target is not None:
+        return view.target
+    best = []
+    for row in rows:
+        values = [p["value"][np.isfinite(p["value"])] for p in (run.points for run in row.runs) if p is not None]
+        tops = [float(v.max() if better == "higher" else v.min()) for v in values if len(v)]
+        best += [] if row.reference or not tops else [statistics.median(tops)]
+    if not best:
+        return None
+    return statistics.median_low(best) if better == "higher" else statistics.median_high(best)
+
+
+def _spending(row: Row, view: View, target: float | None, better: str, records: Mapping[str, Record]) -> Row:
+    """What each run spent, on the axis that the board is ranked by."""
+
+    def spent(run: Run) -> float | None:
+        record = records[run.cell]
+        if run.value is None:
+            return None
+        if view.rank_by == "memory":
+            return record["peak_bytes"]
+        if target is None:
+            return None
+        cost = learning.cost_to_target(record["points"], target, better, record)[learning.AXES[view.rank_by]]
+        return None if math.isnan(cost) else max(cost, 1e-9)  # met at the start: nothing was spent
+
+    runs = [replace(run, spent=spent(run)) for run in row.runs]
+    known = [math.inf] * row.blamed + [run.spent for run in runs if run.spent is not None]
+    return replace(
+        row, runs=runs, spent=statistics.median_high(known) if any(r.spent is not None for r in runs) else None
+    )
+
+
+def _evidence(row: Row, section: Section, trials: tuning.Trials) -> Row:
+    """The row with what is known of its tuning."""
+    tried = trials.of(section, row)
+    if tried is None:
+        return row
+    return replace(row, trials=tried.count, marks=row.marks + tuning.edges(row, tried))
 
 
 def _marks(records: list[Record], done: list[Record], partial: bool) -> list[str]:
     """What a reader should know before trusting the row."""
     marks = ["partial data"] if partial else []
-    if len(_distinct(_environment(r).get("hardware") for r in done)) > 1:
+    if len(_distinct(_hardware(r) for r in done)) > 1:
         marks.append("mixed hardware")
     if len(_distinct(r["provenance"] for r in done)) > 1:
         marks.append("mixed code")
     shared = _distinct(r["lockstep"] for r in done)
     if shared:
         marks.append(f"time shared by {'/'.join(shared)} runs")
+    lost = max((r["lost_updates"] for r in done if r["lost_updates"] is not None), default=0.0)
+    if lost >= ROUNDED_AWAY:
+        marks.append(f"{100 * lost:.0f} % of updates rounded away")
     retried = Counter(f["status"] for r in records if r["status"] == "ok" for f in r["failures"])
     return marks + [f"another attempt: {count} {status}" for status, count in sorted(retried.items())]
 
 
+def _fidelity(records: list[Record]) -> dict[str, float]:
+    """The worst of the runs: smallest cosine, gain farthest from 1, largest of what should be 0."""
+    found = {}
+    for name in FIDELITY:
+        values = [r[name] for r in records if r[name] is not None and math.isfinite(r[name])]
+        if values:
+            far = {"probe_cosine": lambda x: -x, "update_gain": lambda x: abs(x - 1)}.get(name, lambda x: x)
+            found[name] = max(values, key=far)
+    return found
+
+
 def _hitting(records: list[Record]) -> dict[str, float | None]:
     """Median cost to each target, runs that never met it counted as infinite."""
-    found = [json.loads(r["hitting"]) for r in records if r["hitting"]]
+    found = [parsed(r["hitting"]) for r in records if r["hitting"]]
     medians = {t: statistics.median(f.get(t, math.inf) for f in found) for f in found for t in f}
     return {target: cost if math.isfinite(cost) else None for target, cost in sorted(medians.items())}
 
 
-def _environment(record: Record) -> dict[str, Any]:
-    return json.loads(record["environment"] or "{}")
+@lru_cache(maxsize=4096)
+def _hardware_of(environment: str | None) -> str | None:
+    return json.loads(environment or "{}").get("hardware")
+
+
+def _hardware(record: Record) -> str | None:
+    return _hardware_of(record["environment"])
 
 
 def _distinct(values: Iterable[Any]) -> list[str]:
@@ -303,25 +613,34 @@ def _ratio(a: float | None, b: float | None, factor: float = 1.0) -> float | Non
     return None if a is None or not b else factor * a / b
 
 
+def _cost(record: Record) -> float | None:
+    return None if record["forwards"] is None else record["forwards"] + 2 * (record["backwards"] or 0)
+
+
 # ---- labels ----
 
 
 def _labels(records: list[Record]) -> list[str]:
     """`name[lr=..., what differs from other rows of that optimizer]`, one per row; the full labels tell the rest."""
-    asked = [json.loads(record["optimizer_options"]) for record in records]
-    labels = []
-    for record, mine in zip(records, asked, strict=True):
-        kin = [a for r, a in zip(records, asked, strict=True) if r["optimizer"] == record["optimizer"]]
-        differing = {name for a in kin for name in a if any(a[name] != b.get(name) for b in kin)}
-        labels.append(_label(record, {k: v for k, v in mine.items() if k in differing or k == "lr"}))
-    return labels
+    asked = [parsed(record["optimizer_options"]) for record in records]
+    kin: dict[str, list[dict[str, Any]]] = {}
+    for record, options in zip(records, asked, strict=True):
+        kin.setdefault(record["optimizer"], []).append(options)
+    differing = {
+        name: {k for options in group for k in options if any(options[k] != other.get(k) for other in group)}
+        for name, group in kin.items()
+    }
+    return [
+        _label(record, {k: v for k, v in mine.items() if k in differing[record["optimizer"]] or k == "lr"})
+        for record, mine in zip(records, asked, strict=True)
+    ]
 
 
 def _used(records: list[Record]) -> dict[str, Any]:
     """Options as used where all runs of the row agree; a rate that the task sets per instance stays as asked."""
-    used = [json.loads(r["parameters"]) for r in records if r["parameters"]]
+    used = [parsed(r["parameters"]) for r in records if r["parameters"]]
     agreed = {k: v for k, v in (used[0] if used else {}).items() if all(u.get(k) == v for u in used)}
-    return json.loads(records[0]["optimizer_options"]) | agreed
+    return parsed(records[0]["optimizer_options"]) | agreed
 
 
 def _label(record: Record, options: Mapping[str, Any]) -> str:

@@ -2,41 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from zobench.report.leaderboard import LEFT
+from zobench.report import text
+from zobench.report.summary import Summary, summaries
 from zobench.report.tables import Board, Section
-from zobench.report.text import HEADERS, NONE, cells, clean, facts, reasons, title
+from zobench.report.text import HEADERS, LEFT, SUMMARY_HEADERS, clean
 
-NARROW = ("rank", "optimizer", "score [95 %]", "n", "forwards", "ms/step", "memory ×", "failed", "marks")
-DISPENSABLE = ("memory ×", "ms/step", "marks", "forwards")  # left out in this order where they do not fit
-WIDE = 165  # columns that the whole table needs
+# Left out in this order where they do not fit.
+DISPENSABLE = (
+    *("peak MiB", "FLOPs", "cost to 1e-1 / 1e-3", "trials", "ms/step", "backwards", "profile", "state ×", "fidelity"),
+    *("marks", "seconds", "memory ×", "forwards"),
+)
 
 
 def show(board: Board, console: Console) -> None:
-    """Print every section; a narrow terminal gets the columns that matter most."""
+    """Print every suite and every section; a narrow terminal gets the columns that matter most."""
+    for summary in summaries(board):
+        _head(console, text.summary_title(summary), text.summary_facts(summary))
+        rows = [text.summary_cells(standing, summary) for standing in summary.standings]
+        console.print(_table(_summary_headers(summary, rows), rows, console.width))
+        console.print()
     for section in board.sections:
-        console.print(Text(clean(" · ".join(title(section))), style="bold"))
-        console.print(Text(clean("; ".join(facts(section))), style="dim"))
-        console.print(_table(section, HEADERS if console.width >= WIDE else NARROW, console.width))
-        for row in section.rows:
-            for reason in reasons(row):
-                console.print(Text(f"failed: {clean(row.label)}, {clean(reason)}", style="red"))
+        _head(console, text.title(section), text.facts(section, board))
+        _section(section, console)
         console.print()
 
 
-def _table(section: Section, wanted: tuple[str, ...], width: int) -> Table:
-    texts = [dict(zip(HEADERS, cells(row, section), strict=True)) for row in section.rows]
-    shown = [name for name in wanted if any(text[name] not in ("", NONE) for text in texts)]
-    for name in DISPENSABLE:
-        if sum(2 + max(len(name), *(len(text[name]) for text in texts)) for name in shown) > width and name in shown:
-            shown.remove(name)
+def _head(console: Console, title: Iterable[str], facts: Iterable[str]) -> None:
+    console.print(Text(clean(" · ".join(title)), style="bold"))
+    console.print(Text(clean("; ".join(facts)), style="dim"))
+
+
+def _summary_headers(summary: Summary, rows: list[dict[str, str]]) -> list[str]:
+    headers = text.shown(SUMMARY_HEADERS, rows)
+    headers[4:4] = summary.tasks
+    return headers
+
+
+def _section(section: Section, console: Console) -> None:
+    rows = [text.cells(row, section) for row in section.rows]
+    faint = [row.reference for row in section.rows]
+    console.print(_table(text.shown(HEADERS, rows), rows, console.width, faint))
+    for row in section.rows:
+        for reason in text.reasons(row):
+            console.print(Text(f"failed: {clean(row.label)}, {clean(reason)}", style="red"))
+
+
+def _table(headers: list[str], rows: list[dict[str, str]], width: int, faint: list[bool] | None = None) -> Table:
+    headers = _fitting(headers, rows, width)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in shown:
-        table.add_column(name, justify="left" if name in LEFT else "right", overflow="fold", no_wrap=name not in LEFT)
-    for row, text in zip(section.rows, texts, strict=True):
-        table.add_row(*(Text(clean(text[name])) for name in shown), style="dim" if row.reference else "")
+    for name in headers:
+        left = name in LEFT
+        table.add_column(Text(clean(name)), justify="left" if left else "right", overflow="fold", no_wrap=not left)
+    for row, dim in zip(rows, faint or [False] * len(rows), strict=True):
+        table.add_row(*(Text(clean(row[name])) for name in headers), style="dim" if dim else "")
     return table
+
+
+def _fitting(headers: list[str], rows: list[dict[str, str]], width: int) -> list[str]:
+    """Without what does not fit: the tasks of a summary first, then what matters least."""
+    known = {*HEADERS, *SUMMARY_HEADERS}
+    for name in [*(h for h in headers if h not in known), *DISPENSABLE]:
+        if _needs(headers, rows) <= width:
+            break
+        headers = [h for h in headers if h != name]
+    return headers
+
+
+def _needs(headers: Iterable[str], rows: Iterable[Mapping[str, str]]) -> int:
+    rows = list(rows)
+    return sum(2 + max(len(name), *(min(len(row[name]), 60) for row in rows)) for name in headers)

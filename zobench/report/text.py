@@ -1,33 +1,65 @@
-"""How numbers and names are written, alike in Markdown and in the terminal."""
+"""How numbers and names are written, alike in Markdown, in the terminal and on the page."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from zobench.report.stats import Interval
-from zobench.report.tables import Row, Section, option_text
+from zobench.report.summary import Standing, Summary
+from zobench.report.tables import PERCENT, Board, Row, Section, option_text
+from zobench.report.view import AXES
 
 NONE = "–"
 HEADERS = (
-    *("rank", "optimizer", "score [95 %]", "n", "forwards", "backwards", "ms/step", "step s", "memory ×", "peak MiB"),
-    *("state bytes", "cost to 1e-1 / 1e-3", "probe", "failed", "marks"),
+    *("rank", "optimizer", "to target", "score [95 %]", "n", "forwards", "backwards", "seconds", "ms/step", "memory ×"),
+    *("peak MiB", "state ×", "FLOPs", "joules", "cost to 1e-1 / 1e-3", "fidelity", "trials", "failed", "marks"),
 )
-PERCENT = ("accuracy", "f1", "em", "exact_match", "mcc", "matthews", "pearson", "spearman")  # fractions, shown x 100
+ALWAYS = ("rank", "optimizer", "score [95 %]", "n", "forwards", "seconds", "memory ×", "state ×", "fidelity")
+LEFT = ("optimizer", "fidelity", "failed", "marks", "missing")  # text; numbers are set to the right
+SUMMARY_HEADERS = (
+    *("rank", "optimizer", "score [95 %]", "n", "profile", "forwards", "seconds", "memory ×", "state ×", "fidelity"),
+    *("failed", "marks"),
+)
+
+BETTER = """\
+**Better** means told apart by a test: two optimizers of one table differ with a two-sided p below 0.05 after Holm's correction
+for all comparisons that one of them is in (Welch's t test over seeds; over pairs of runs where the rows vary over instances
+or splits). The rank is an interval that holds the true rank at 95 %: from 1 + the number of optimizers that are better
+to the number that are not worse. Optimizers that cannot be told apart share ranks. A single run cannot be told from any
+other, and an optimizer with failed runs is never better than another, because the missing number could have been as
+bad as any (an interrupted run says nothing about it)."""
 
 RULES = """\
 Runs are compared only under equal conditions: one table per task and options, model, adapter, precision, budget, batch,
-split and data. The score is the mean over runs (seeds, data seeds, instances) with its 95 % Student t interval; n is
-the number of runs that gave a number. Where the scale is log, it is the geometric mean, with the interval of log10.
-One optimizer is better than another when its interval lies wholly on the better side of the other's. The rank is an
-interval: 1 + the number of optimizers that are better, to the number that are not worse; optimizers that cannot be told
-apart share ranks. A single run has no interval and cannot be told from any other. Where runs failed, the interval is
-open at its worse end, because the missing number could have been as bad as any (not so for interrupted runs).
-Costs are medians over the runs that gave a number: forwards and backwards in batches, time inside the optimizer's step
+split and data. The score is the interquartile mean over runs (seeds, data seeds, instances; the mean where they are fewer
+than four) with its 95 % bootstrap interval, widened for few runs so that it covers; on a log scale both are taken of log10.
+n is the number of runs that gave a number.
+
+Costs are medians over the runs that gave a number: forwards and backwards in batches, seconds inside the optimizer's step
 without warm-up and evaluation (comparable on equal hardware only), memory as a multiple of the same model's inference
-on the same batch. A learning rate shown as `task` is the rate that the task publishes. Cost to 1e-3: forwards, a backward
-counted twice, at the first evaluation whose relative gap was 1e-3 or less (median; a run that never came there counts as
-infinite). Lines marked `ref` are shown beside the optimizers, never ranked with them. On regressions they know the structure of
-the problem or its derivatives, and work on the exact float64 loss, whatever noise, batch or precision the optimizers see. On
+on the same batch, state between steps as a multiple of the weights, FLOPs of matrix products. Fidelity is what rounding
+left of what the optimizer meant: `exact`, or the cosine of the probe, the share of weights that a probe did not move, the share
+of updates lost, their gain, and the drift by probing alone. A learning rate shown as `task` is the rate that the task
+publishes. Cost to 1e-3: forward-equivalents (a backward counts 2) at the first evaluation whose relative gap was 1e-3 or
+less (median; a run that never came there counts as infinite). Trials is how many settings were tried on validation before the
+one shown; a mark says where it lies on the edge of what was tried.
+
+Lines marked `ref` are shown beside the optimizers, never ranked with them. On regressions they know the structure of the
+problem or its derivatives, and work on the exact float64 loss, whatever noise, batch or precision the optimizers see. On
 language tasks they are what takes no steps (zero-shot, in-context learning, a linear probe), in every table of their task and
 model."""
+
+SUITES = """\
+Over the tasks of a suite the score is the interquartile mean over tasks and runs, its interval a bootstrap stratified by
+task. Where an optimizer has several settings in a task's table, the one best on validation stands for it. One that lacks a task
+is shown with what is missing, and is not ranked. Profile is the area under its performance profile (Dolan and Moré 2002) over
+the forward-equivalents to within 10 % of the best known value: 1 is the quickest everywhere, a failed run counts as infinite."""
+
+BEST = """\
+By the best value on validation within so many forward-equivalents. Who stands in one cell shares the first rank, the best
+score first; +n: so many more. Tables of single runs are left out, for nothing in them can be told apart."""
 
 
 def clean(text: object) -> str:
@@ -42,41 +74,135 @@ def title(section: Section) -> list[str]:
     task = section.task_label or (f"{c['task']}[{options}]" if options else c["task"])
     parts = [f"{c['suite']} / {task}" if c["suite"] else task]
     parts += [f"version {c['task_version']}"] if c["task_version"] != 1 else []
-    parts += [c["model"] + (f"@{c['revision'][:12]}" if c["revision"] else "")] if c["model"] else []
-    parts += [c["adapter"]] if c["adapter"] != "none" else []
+    parts += _model(c)
     parts += [c["dtype"], c["budget"], f"batch {c['batch_size']}"]
     return parts + ([f"{c['score']} score"] + (["PARTIAL DATA"] if section.partial else []))
 
 
-def facts(section: Section) -> list[str]:
-    """What stands under a title: metric, data, hardware."""
+def summary_title(summary: Summary) -> list[str]:
+    c = summary.conditions
+    parts = [f"{c['suite'] or 'own tasks'}, {len(summary.tasks)} tasks", *_model(c), c["dtype"], c["budget"]]
+    return parts + [f"{c['score']} score"] + (["PARTIAL DATA"] if summary.partial else [])
+
+
+def _model(conditions: Mapping[str, Any]) -> list[str]:
+    c = conditions
+    parts = [c["model"] + (f"@{c['revision'][:12]}" if c["revision"] else "")] if c["model"] else []
+    return parts + ([c["adapter"]] if c["adapter"] != "none" else [])
+
+
+def facts(section: Section, board: Board | None = None) -> list[str]:
+    """What stands under a title: metric, data, hardware, and what the table is ranked by."""
     data = section.conditions["data"]
-    return [
-        f"{section.metric}, {section.better} is better" + (", log scale" if section.scale == "log" else ""),
+    found = [
+        _metric([section.metric], section.better, section.scale),
         f"data {data if len(data) <= 60 else data[:24] + '…'}",
         f"hardware {'; '.join(section.hardware) or 'not recorded'}",
+        *section.notes,
     ]
+    axis = board.view.rank_by if board else "accuracy"
+    if axis != "accuracy":
+        found.append(f"ranked by {AXES[axis]}, lower is better")
+    if section.target is not None:
+        half = "" if board and board.view.target is not None else " (half of the optimizers come there)"
+        found.append(f"target {value(section.target, section.metric, section.scale)} on validation{half}")
+    return found
 
 
-def cells(row: Row, section: Section) -> list[str]:
-    """One text per header."""
-    return [
+def summary_facts(summary: Summary) -> list[str]:
+    found = [_metric(summary.metrics, summary.better, summary.scale)]
+    if summary.elsewhere:
+        names = summary.elsewhere
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        found.append(f"with fewer than half of these tasks, and not shown: {shown}")
+    return found
+
+
+def _metric(names: list[str], better: str, scale: str) -> str:
+    return f"{', '.join(names)}, {better} is better" + (", log scale" if scale == "log" else "")
+
+
+def cells(row: Row, section: Section) -> dict[str, str]:
+    """A text for each of HEADERS."""
+    texts = [
         "ref" if row.reference else rank(row.rank),
         row.label,
-        score(row.score, section),
+        _spent(row),
+        score(row.score, section.metric, section.scale),
         str(row.n),
         number(row.forwards),
-        number(row.backwards),
-        number(row.ms_per_step),
+        number(row.backwards) if row.backwards else NONE,
         number(row.step_seconds),
+        number(row.ms_per_step),
         NONE if row.memory_ratio is None else f"{row.memory_ratio:.2f}",
         NONE if row.peak_bytes is None else f"{row.peak_bytes / 2**20:,.1f}",
-        number(row.state_bytes),
+        NONE if row.state_bytes is None or not row.weight_bytes else number(row.state_bytes / row.weight_bytes),
+        number(row.flops),
+        number(row.energy_joules),
         " / ".join(number(row.hitting.get(target)) for target in ("1e-1", "1e-3")) if row.hitting else NONE,
-        row.probe_mode or NONE,
-        ", ".join(f"{count} {status}" for status, count in row.failures.items()),
+        fidelity(row.fidelity),
+        str(row.trials) if row.trials else NONE,
+        failures(row.failures),
         ", ".join(row.marks),
     ]
+    return dict(zip(HEADERS, texts, strict=True))
+
+
+def summary_cells(standing: Standing, summary: Summary) -> dict[str, str]:
+    """A text for each of SUMMARY_HEADERS, and one for each task."""
+    metric = summary.metrics[0]
+    texts = [
+        rank(standing.rank),
+        standing.optimizer,
+        score(standing.score, metric, summary.scale),
+        str(standing.n),
+        NONE if standing.profile is None else f"{standing.profile:.2f}",
+        number(standing.forwards),
+        number(standing.seconds),
+        NONE if standing.memory_ratio is None else f"{standing.memory_ratio:.2f}",
+        number(standing.state_ratio),
+        fidelity(standing.fidelity),
+        failures(standing.failures),
+        ", ".join(standing.marks),
+    ]
+    tasks = {
+        name: "missing" if label is None else "failed" if s is None else value(s.center, metric, summary.scale)
+        for name, s, label in zip(summary.tasks, standing.scores, standing.labels, strict=True)
+    }
+    return dict(zip(SUMMARY_HEADERS, texts, strict=True)) | tasks
+
+
+def shown(headers: Iterable[str], rows: Iterable[Mapping[str, str]], always: Iterable[str] = ALWAYS) -> list[str]:
+    """The headers under which at least one row says something."""
+    rows = list(rows)
+    return [name for name in headers if name in always or any(row[name] not in ("", NONE) for row in rows)]
+
+
+def _spent(row: Row) -> str:
+    if row.spent is None:
+        return NONE
+    return number(row.spent) if math.isfinite(row.spent) else "never"
+
+
+def fidelity(found: Mapping[str, float]) -> str:
+    """What rounding changed; `exact` where it was measured and changed nothing that three digits show."""
+    if not found:
+        return NONE
+    parts = []
+    if found.get("probe_cosine", 1.0) < 0.9995:
+        parts.append(f"cos {found['probe_cosine']:.3f}")
+    for name, word in (("probe_unmoved", "unmoved"), ("lost_updates", "lost")):
+        if found.get(name, 0.0) >= 0.005:
+            parts.append(f"{word} {100 * found[name]:.0f} %")
+    if abs(found.get("update_gain", 1.0) - 1.0) >= 0.005:
+        parts.append(f"gain {found['update_gain']:.2f}")
+    if found.get("restore_drift", 0.0) > 0.0:
+        parts.append(f"drift {found['restore_drift']:.0e}")
+    return ", ".join(parts) or "exact"
+
+
+def failures(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in found.items())
 
 
 def reasons(row: Row) -> list[str]:
@@ -95,25 +221,27 @@ def rank(interval: tuple[int, int] | None) -> str:
     return str(low) if low == high else f"{low}–{high}"
 
 
-def score(interval: Interval | None, section: Section) -> str:
+def score(interval: Interval | None, metric: str, scale: str) -> str:
     if interval is None:
         return NONE
-    mean = value(interval.mean, section)
+    center = value(interval.center, metric, scale)
     if interval.low is None or interval.high is None:
-        return mean
-    return f"{mean} [{value(interval.low, section)}, {value(interval.high, section)}]"
+        return center
+    return f"{center} [{value(interval.low, metric, scale)}, {value(interval.high, metric, scale)}]"
 
 
-def value(x: float, section: Section) -> str:
-    if section.scale == "log":
+def value(x: float, metric: str, scale: str) -> str:
+    if scale == "log":
         return f"{x:.1e}"
-    return f"{100 * x:.1f}" if section.metric in PERCENT else f"{x:.4g}"
+    return f"{100 * x:.1f}" if metric in PERCENT else f"{x:.4g}"
 
 
 def number(x: float | None) -> str:
-    """Three digits, all of them above 100."""
+    """Three digits, all of them above 100; powers of ten above a million."""
     if x is None:
         return NONE
+    if abs(x) >= 1e6:
+        return f"{x:.3g}"
     if abs(x) >= 100:
         return f"{x:,.0f}"
     return str(int(x)) if x == int(x) else f"{x:.3g}"
