@@ -14,15 +14,16 @@ import pytest
 from imports import STDLIB, Import, Layer, imports_of
 
 ROOT = Path(__file__).parents[1]
-PLAIN = (
-    "zobench.spec zobench.registry zobench.plan zobench.suite zobench.foreign zobench.own_rows"  # standard library only
-)
+PLAIN = "zobench.spec zobench.registry zobench.plan zobench.suite zobench.gate zobench.foreign zobench.own_rows"
 RUN = "zobench.run zobench.lockstep zobench.build zobench.keeper zobench.resume zobench.checkpoint zobench.environment"
 MODELS = "torch transformers safetensors numpy zobench.spec zobench.models zobench.core"
 
 LAYERS = [
     Layer("zobench/spec.py"),
     Layer("zobench/problems/options.py"),
+    Layer("zobench/gate.py zobench/checkout.py", top="zobench.spec zobench.registry"),
+    Layer("zobench/paired.py", top="zobench.spec zobench.registry zobench.plan zobench.gate zobench.checkout"),
+    Layer("zobench/worker.py", inside="*", never="zobench.report zobench.optimizers"),  # another checkout's code
     Layer(
         "zobench/registry.py zobench/plan.py zobench/suite.py",
         top=f"{PLAIN} zobench.core.info zobench.problems.options",
@@ -64,8 +65,8 @@ LAYERS = [
     Layer("zobench/record.py", top="pyarrow zobench.spec", inside="pandas"),
     Layer(
         "zobench/report/*.py",
-        top="pyarrow pandas numpy scipy rich jinja2 zobench.record zobench.spec zobench.report zobench.published",
-        inside="plotly matplotlib",
+        top="pyarrow pandas numpy scipy rich jinja2 zobench.record zobench.spec zobench.gate zobench.report zobench.published",
+        inside="matplotlib",
     ),
     Layer("zobench/checkpoint.py zobench/environment.py", top=f"torch safetensors zobench.core zobench {PLAIN}"),
     Layer("zobench/build.py", top=f"torch zobench.core {PLAIN}", inside="zobench.problems zobench.models"),
@@ -93,7 +94,7 @@ LAYERS = [
         inside="zobench.models huggingface_hub",
         never="zobench.core zobench.optimizers zobench.report",
     ),
-    Layer("zobench/doctor.py", top="*", never="zobench.optimizers zobench.report"),
+    Layer("zobench/doctor.py", top="*", never="zobench.optimizers"),
     Layer("zobench/tune.py", top=f"scipy numpy zobench.record {PLAIN}", inside="optuna zobench.run zobench.launch"),
     Layer(
         "zobench/launch/*.py",

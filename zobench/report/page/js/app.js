@@ -1,0 +1,44 @@
+// ---- which page the address asks for ----
+
+function asked_(parts) {
+  const [kind, name] = parts;
+  if (!kind) return overview();
+  if (kind === "tasks") return tasks();
+  if (kind === "task" && byId.has(name)) return task(byId.get(name));
+  if (kind === "optimizers") return allOptimizers();
+  if (kind === "optimizer" && styles.has(name)) return optimizer(name);
+  if (kind === "claimed") return claimed();
+  if (kind === "rules") return about();
+  return {
+    title: "Not here",
+    content: [h("h1", { tabindex: -1 }, "Not on this board"), h("p", {}, "There is no ", h("bdi", {}, parts.join("/")), " here. ", link("#/", "Overview"))],
+  };
+}
+
+function show() {
+  if (location.hash && !location.hash.startsWith("#/")) return; // the link that skips to the content
+  leaving.splice(0).forEach((stop) => stop());
+  const { parts } = address();
+  const { title, content } = asked_(parts);
+  const main = document.getElementById("main");
+  main.replaceChildren(...content.flat(Infinity).filter(Boolean));
+  document.title = `${title} · zobench`;
+  const section = { task: "tasks", optimizer: "optimizers" }[parts[0]] ?? parts[0] ?? "";
+  for (const anchor of document.querySelectorAll(".top nav a")) {
+    const current = anchor.getAttribute("href") === `#/${section}`;
+    if (current) anchor.setAttribute("aria-current", "page");
+    else anchor.removeAttribute("aria-current");
+  }
+}
+
+addEventListener("hashchange", () => {
+  show();
+  scrollTo(0, 0);
+  document.querySelector("#main h1")?.focus({ preventScroll: true });
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.getElementById("main").focus();
+});
+startTheme();
+show();
