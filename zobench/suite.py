@@ -5,6 +5,7 @@ A TOML file. Its first line, a comment, is what `zobench list suites` says. Tabl
     [default]                     what every [[run]] table has unless it says otherwise
     [[run]]                       tasks x optimizers x adapters, and any field of plan.Request
     [[tune]]                      settings, and lists of values to choose from, for what they match
+    [gate]                        what `zobench regress` holds, and how closely; described in `zobench.gate`
 
 Keys of [[run]]: `tasks` and `optimizers` (texts as on the command line), `adapters` (a list), `over` (an option of the task,
 such as the split of a k-shot task: one setting is chosen for all its values), `name` (a table of its own, run only
@@ -31,16 +32,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from zobench import plan, registry
+from zobench import gate, plan, registry
 from zobench.registry import Entry
 from zobench.spec import UsageError
 
 SETTINGS = ("budget", "batch_size", "schedule", "evaluations", "dtype")  # fields of a Request that [[tune]] may set
+TABLES = ("default", "run", "tune", "gate")
 MATCHES = ("tasks", "optimizers", "adapters", "models", "name")
 CLASSES = {"*": 0, **dict.fromkeys(("zeroth", "first", "forward", "hybrid", "reference"), 1)}
 CLASSES |= dict.fromkeys(("two-point", "gradient", "adaptive"), 2)
@@ -68,6 +70,7 @@ class Suite:
     path: Path
     runs: Sequence[Mapping[str, Any]]  # [[run]], with the defaults filled in
     tunes: Sequence[Tune]
+    gate: gate.Gate = field(default_factory=gate.Gate)
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,16 @@ def text(name: str, options: Mapping[str, Any]) -> str:
 
 def load(path: Path, table: Mapping[str, Any]) -> Suite:
     """The suite of a file that has been read; UsageError for a key that means nothing."""
-    unknown = set(table) - {"default", "run", "tune"}
-    if unknown:
-        raise UsageError(f"unknown table {', '.join(unknown)}; a suite has [default], [[run]] and [[tune]]")
+    for name in sorted(set(table) - set(TABLES)):
+        near = registry.did_you_mean(name, TABLES)
+        raise UsageError(f"unknown table {name}{near}; a suite has [default], [[run]], [[tune]] and [gate]")
     default = table.get("default", {})
     runs = [_run({**default, **run}) for run in table.get("run", ())]
-    return Suite(path, runs, [_tune(number, tune) for number, tune in enumerate(table.get("tune", ()))])
+    tunes = [_tune(number, tune) for number, tune in enumerate(table.get("tune", ()))]
+    held = gate.parse(table.get("gate", {}))
+    for run in held.timing.runs:
+        _timed(run)
+    return Suite(path, runs, tunes, held)
 
 
 def read(name: str) -> Suite:
@@ -118,6 +125,16 @@ def read(name: str) -> Suite:
         return load(path, table)
     except UsageError as error:
         raise UsageError(f"suite {path}: {error}") from None
+
+
+def _timed(run: Mapping[str, Any]) -> plan.Request:
+    if not run.get("tasks") or not run.get("optimizers"):
+        raise UsageError("a [[gate.timing.run]] table needs tasks and optimizers")
+    rest = {k: v for k, v in run.items() if k not in ("tasks", "optimizers")}
+    try:
+        return plan.request(run["tasks"], run["optimizers"], **rest)
+    except UsageError as error:
+        raise UsageError(f"[[gate.timing.run]]: {error}") from None
 
 
 def _run(run: dict[str, Any]) -> dict[str, Any]:
@@ -212,6 +229,33 @@ def of(
             f"suite {suite.path.stem} has no row of these tasks, optimizers and adapters; leave one of them out"
         )
     return found
+
+
+# --- what a gate runs -------------------------------------------------------------------------------------------------
+
+
+def requests(name: str, tasks: Sequence[str] = (), optimizers: Sequence[str] = ()) -> list[plan.Request]:
+    """What `plan.suite` asks for, each with one task and one optimizer; only those that fit the names or wildcards."""
+    return _singles(plan.suite(name), tasks, optimizers)
+
+
+def timed(suite: Suite, tasks: Sequence[str] = (), optimizers: Sequence[str] = ()) -> list[plan.Request]:
+    """What [[gate.timing.run]] asks for, likewise."""
+    return _singles([_timed(run) for run in suite.gate.timing.runs], tasks, optimizers)
+
+
+def _singles(asked: Iterable[plan.Request], tasks: Sequence[str], optimizers: Sequence[str]) -> list[plan.Request]:
+    found = []
+    for request in asked:
+        kept = _fitting("task", request.tasks, tasks), _fitting("optimizer", request.optimizers, optimizers)
+        found += [replace(request, tasks=[t], optimizers=[o]) for t, o in itertools.product(*kept)]
+    return found
+
+
+def _fitting(kind: str, texts: Iterable[str], only: Sequence[str]) -> list[str]:
+    """The texts, grids multiplied out, that fit one of the patterns; all where there are none."""
+    written = [(name, options) for t in texts for name, options in plan.grid(t)]
+    return [text(n, o) for n, o in written if not only or any(_is(p, registry.find(kind, n), o) for p in only)]
 
 
 def _adapters(run: Mapping[str, Any]) -> list[str]:

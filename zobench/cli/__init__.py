@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from zobench.cli import doctor, info, prepare, replay, report, run, sweep, test
+from zobench.cli import compare, doctor, info, prepare, regress, replay, report, run, sweep, test
 from zobench.cli import list as listing
 from zobench.cli.common import Commands
 
@@ -21,7 +21,8 @@ def main() -> None:
     zobench run                                         a first small run, seconds
     zobench run -t toy-sentiment -O mezo,adam           the bundled pretrained model, fine-tuned
     zobench sweep --suite opt11 -O mezo,adam -n         a paper's table: tune, then test; here the plan
-    zobench report                                      the leaderboard of ./zobench-runs
+    zobench report                                      the leaderboard of ./zobench-runs; -o board.html: a page
+    zobench compare mezo adam                           better, same or worse, by how much, how sure
     zobench list optimizers                             what there is
 
     Exit codes: 0 fine, 1 internal error, 2 bad usage, 3 mismatch, 4 some runs failed, 5 nothing measured,
@@ -30,7 +31,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(run.run, sweep.sweep, report.report, listing.list_, info.info),
+    *(run.run, sweep.sweep, report.report, compare.compare, regress.regress, listing.list_, info.info),
     *(replay.replay, prepare.prepare, test.test_, doctor.doctor),
 )
 for command in COMMANDS:
