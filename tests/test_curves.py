@@ -178,7 +178,7 @@ def test_against_brute_force(runs: list[dict[str, Any]], scale: str, select: str
 
 def _center(values: list[float], scale: str) -> float:
     if scale == "log":
-        return 10 ** _plain_iqm([math.log10(max(v, 1e-32)) for v in values])
+        return 10 ** _plain_iqm([math.log10(max(v, 1e-28)) for v in values])
     return _plain_iqm(values)
 
 
@@ -258,7 +258,7 @@ def test_a_curve_ends_at_the_validated_values_of_the_committed_results():
     for r in records[::7]:
         made = curve([r | {"points": found[r["cell"]]}], r["scale"], r["better"])
         assert made is not None
-        assert made.kept[-1] == pytest.approx(max(r["validation"], 1e-32) if r["scale"] == "log" else r["validation"])
+        assert made.kept[-1] == pytest.approx(max(r["validation"], 1e-28) if r["scale"] == "log" else r["validation"])
 
 
 # ---- one run ----
@@ -307,7 +307,9 @@ def test_the_cost_to_a_target():
     met = cost_to_target(FOUND, 0.75, "higher", RECORD)
     assert met == {"cost": 6, "steps": 2, "seconds": 1.0, "flops": 600, "joules": 12}
     assert cost_to_target(FOUND, 0.7, "higher")["cost"] == 2  # as good as the target is enough
-    assert all(math.isinf(c) for c in cost_to_target(FOUND, 0.91, "higher").values())
+    assert all(math.isinf(c) for c in cost_to_target(FOUND, 0.91, "higher", RECORD).values())
+    assert math.isnan(cost_to_target(FOUND, 0.91, "higher")["flops"])  # never, but at what cost is not known
+    assert math.isnan(cost_to_target(points(), 0.5, "higher")["cost"])
     assert cost_to_target(FOUND, 0.75, "lower")["steps"] == 1
     assert math.isnan(cost_to_target(FOUND, 0.75, "higher")["flops"])
     for status in ("diverged", "oom", "timeout", "error", "not finite"):

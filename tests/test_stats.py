@@ -42,7 +42,10 @@ from zobench.report.stats import (
     score_interval,
     score_intervals,
     seeds_needed,
+    suite_interval,
+    suite_rank_intervals,
     superiority,
+    told_apart,
 )
 
 FIVE = [0.91, 0.93, 0.90, 0.94, 0.92]
@@ -108,7 +111,7 @@ def test_log_scale_is_the_geometric_mean(interval):
     got, inner = interval(values, "log"), interval([-3, -4, -5], "linear")
     assert got.center == pytest.approx(scipy.stats.gmean(values))
     assert (math.log10(got.low), math.log10(got.high)) == pytest.approx(bounds(inner))
-    assert interval([1e-3, 0.0], "log") == interval([1e-3, 1e-32], "log")  # rounding, not perfection
+    assert interval([1e-3, 0.0], "log") == interval([1e-3, 1e-28], "log")  # rounding, not perfection
     assert interval([1e-300, 1e300], "log").high == math.inf
     assert interval([1e-3], "log") == Interval(pytest.approx(1e-3))
 
@@ -304,9 +307,9 @@ def test_rows_over_problems_are_the_test_of_pairs(pairs):
 def test_log_scale_compares_logarithms():
     x, y = [1e-3, 2e-3, 5e-3], [1e-5, 4e-5, 1e-40]
     got = compare(sample(*x), sample(*y), "lower", "log")
-    want = scipy.stats.ttest_ind(np.log10(x), np.log10([*y[:2], 1e-32]), equal_var=False)
+    want = scipy.stats.ttest_ind(np.log10(x), np.log10([*y[:2], 1e-28]), equal_var=False)
     assert got.p == pytest.approx(want.pvalue)
-    assert got.difference.center == pytest.approx(np.log10(x).mean() - np.log10([*y[:2], 1e-32]).mean())
+    assert got.difference.center == pytest.approx(np.log10(x).mean() - np.log10([*y[:2], 1e-28]).mean())
 
 
 @settings(deadline=None, max_examples=60)
@@ -583,6 +586,57 @@ def test_more_rows_make_the_same_difference_less_certain():
     crowd = [sample(0.4 + i / 100, 0.9 + i / 90, 1.4 + i / 80) for i in range(30)]  # none is apart from any
     low, high = rank_intervals([a, b, *crowd], "higher")[0]
     assert (low, high) == (1, 32)
+
+
+# ---- several tasks ----
+
+
+def test_a_suite_with_equal_runs_is_the_stratified_score():
+    tasks = [[0.9, 0.91, 0.95], [0.5, 0.52, 0.6]]
+    strata = [0, 0, 0, 1, 1, 1]
+    assert suite_interval(tasks) == score_interval([x for values in tasks for x in values], strata)
+
+
+def test_every_task_of_a_suite_weighs_the_same():
+    """Ten runs of an easy task and two of a hard one: as if the hard one had been run ten times with the same outcomes."""
+    easy, hard = [0.95] * 10, [0.5, 0.6]
+    same = suite_interval([easy, [0.5] * 5 + [0.6] * 5])
+    assert suite_interval([easy, hard]).center == pytest.approx(same.center)
+    assert suite_interval([easy, hard]).center == pytest.approx(iqm(easy + hard * 5))
+    assert suite_interval([[0.95, 0.95], [0.1]]).low is None  # of one run nothing tells how it varies
+
+
+def test_losing_runs_of_the_hard_task_does_not_lift_a_suite_above_its_tasks():
+    whole, lost = suite_interval([[0.95] * 3, [0.55] * 3]), suite_interval([[0.95] * 3, [0.55] * 1])
+    assert lost.center == pytest.approx(whole.center) == pytest.approx(0.75)
+
+
+def suite_row(*tasks, failed=0):
+    return [Sample(dict(enumerate(values)), failed if i == 0 else 0) for i, values in enumerate(tasks)]
+
+
+def test_suite_ranks_test_the_mean_difference_within_tasks():
+    """Tasks far apart, optimizers a little: pooled over tasks nothing could be told, within them it can."""
+    good = suite_row((0.90, 0.91, 0.92), (0.30, 0.31, 0.32), (0.60, 0.61, 0.62))
+    bad = suite_row((0.86, 0.87, 0.88), (0.26, 0.27, 0.28), (0.56, 0.57, 0.58))
+    assert suite_rank_intervals([good, bad], "higher") == [(1, 1), (2, 2)]
+    assert suite_rank_intervals([bad, good], "lower") == [(1, 1), (2, 2)]
+    lost = suite_row((0.90, 0.91, 0.92), (0.30, 0.31, 0.32), (0.60, 0.61, 0.62), failed=1)
+    assert suite_rank_intervals([lost, bad], "higher") == [(1, 2), (1, 2)]
+    single = [suite_row((0.9,), (0.8,)), suite_row((0.1,), (0.2,))]
+    assert suite_rank_intervals(single, "higher") == [(1, 2), (1, 2)]
+    assert suite_rank_intervals([good], "higher") == [(1, 1)] and suite_rank_intervals([], "higher") == []
+
+
+def test_one_task_of_a_suite_is_welch():
+    a, b, c = (0.90, 0.92, 0.91), (0.89, 0.90, 0.88), (0.5, 0.51, 0.58)
+    rows = [suite_row(x) for x in (a, b, c)]
+    assert suite_rank_intervals(rows, "higher") == rank_intervals([sample(*x) for x in (a, b, c)], "higher")
+
+
+def test_told_apart_is_each_rows_own_family():
+    a, b, c = sample(0.90, 0.92, 0.91), sample(0.89, 0.92, 0.90), sample(0.5, 0.51, 0.52)
+    assert told_apart([a, b, c], "higher").tolist() == [[0, 0, 1], [0, 0, 1], [-1, -1, 0]]
 
 
 # ---- many problems ----

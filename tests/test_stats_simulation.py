@@ -22,6 +22,7 @@ from zobench.report.stats import (
     rank_intervals,
     score_intervals,
     seeds_needed,
+    suite_rank_intervals,
     superiority,
 )
 
@@ -198,6 +199,18 @@ def test_each_rank_interval_holds_its_true_rank():
         told += int(ranks[9, 1] == 1)
     assert (held / trials).min() >= 0.95 - slack(0.95, trials)
     assert told / trials > 0.95  # and they are not all (1, 10)
+
+
+@pytest.mark.parametrize(("tasks", "n"), [(3, 3), (5, 2), (2, 10)])
+def test_suites_of_equal_rows_are_told_apart_in_one_of_twenty(tasks, n):
+    """Fixed tasks, far apart and unequally noisy: the size of the test of two rows over all of them."""
+    rng, trials, wrong = np.random.default_rng([tasks, n, 3]), 2000, 0
+    levels, spreads = rng.normal(0, 50, tasks), rng.uniform(0.5, 2, tasks)
+    for _ in range(trials):
+        x = rng.normal(levels[None, :, None], spreads[None, :, None], (2, tasks, n))
+        rows = [[Sample(dict(enumerate(values))) for values in row] for row in x]
+        wrong += suite_rank_intervals(rows, "higher")[0] != (1, 2)
+    assert 0.01 <= wrong / trials <= 0.05 + slack(0.05, trials)
 
 
 @pytest.mark.parametrize(("n", "m", "shift"), [(3, 3, 0.0), (3, 5, 1.0), (5, 5, 1.0), (10, 10, 0.0), (30, 30, 0.5)])

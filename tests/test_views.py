@@ -121,6 +121,50 @@ def test_an_axis_that_was_not_measured_ranks_nobody(tmp_path):
     assert [row.rank for row in section.rows] == [None, None]
 
 
+def test_never_is_worse_than_ever(tmp_path):
+    """All of one reach the target and none of the other: no number is missing, so they are told apart."""
+    for seed in range(3):
+        write(record(optimizer="there", seed=seed, value=0.9, **points(0.5, 0.9)), tmp_path)
+        write(record(optimizer="never", seed=seed, value=0.6, **points(0.5, 0.6)), tmp_path)
+    there, never = only(tmp_path, rank_by="forwards", target=0.8).rows
+    assert (there.optimizer, there.rank, never.rank) == ("there", (1, 1), (2, 2))
+
+
+def test_a_run_without_a_curve_is_not_a_run_that_never_came_there(tmp_path):
+    write(record(optimizer="bare", value=0.9), tmp_path)
+    write(record(optimizer="drawn", value=0.9, **points(0.5, 0.9)), tmp_path)
+    ranks = {row.optimizer: (row.rank, row.spent) for row in only(tmp_path, rank_by="forwards", target=0.6).rows}
+    assert ranks == {"drawn": ((1, 1), 200.0), "bare": (None, None)}
+
+
+def test_within_a_budget_the_run_that_was_validated_later_within_it_stands(tmp_path):
+    """The longer run has its first validation after the limit: the shorter one says more."""
+    write(record(budget="forwards=400", value=0.8, **points(0.6, 0.7, 0.75, 0.8)), tmp_path)
+    write(record(budget="forwards=4000", value=0.9, **points(0.85, 0.9, forwards=2000)), tmp_path)
+    (row,) = only(tmp_path, budget=Budget.parse("forwards=400")).rows
+    assert (row.n, row.score.center, row.failures) == (1, 0.8, {})
+
+
+def test_a_trial_and_the_run_of_the_same_seed_count_once(tmp_path):
+    for seed in range(3):
+        for score in ("validation", "test"):
+            write(record(seed=seed, score=score, value=0.9, **points(0.8, 0.9)), tmp_path)
+    (row,) = only(tmp_path, budget=Budget.parse("forwards=100")).rows
+    assert row.n == 3
+
+
+def test_target_and_cost_are_of_what_is_within_the_budget(tmp_path):
+    section = only(fill(tmp_path), rank_by="forwards", budget=Budget.parse("forwards=250"))
+    assert section.target == pytest.approx(0.601) and order(section) == ["quick", "slow"]
+    assert [row.spent for row in section.rows] == [200.0, 200.0]
+
+
+@pytest.mark.parametrize("target, says", [(math.nan, "write a number"), (90.0, "write 0.9 for 90 %")])
+def test_targets_that_cannot_be(tmp_path, target, says):
+    with pytest.raises(UsageError, match=says):
+        only(fill(tmp_path), rank_by="forwards", target=target)
+
+
 @pytest.mark.parametrize("asked", [dict(rank_by="speed"), dict(target=0.5), dict(rank_by="memory", target=0.5)])
 def test_what_means_nothing_is_refused(asked):
     with pytest.raises(UsageError, match="rank"):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from zobench import registry
-from zobench.cli.common import OneOf, check_stores, give, json_option, many, warn, write_text
+from zobench.cli.common import File, OneOf, check_stores, give, json_option, many, screen, warn, write_text, written
 
 FORMATS = ("table", "md", "html", "json", "csv")
 AXES = ("accuracy", "time", "forwards", "flops", "memory", "energy")
@@ -67,10 +66,12 @@ def report(
     places = [Path(s) for s in stores] or [plan.default_store()]
     check_stores(places)
     form = "json" if as_json else form
-    writers = [(Path(name), _format(name, form)) for name in outputs]
+    default = None if form == "table" else form
     if claimed:
-        _claimed(places, tasks or None, optimizers or None, outputs, as_json or form == "json")
+        files = written(outputs, default=default if default in ("md", "json") else None)
+        _claimed(places, tasks or None, optimizers or None, files, form == "json")
         return
+    writers = written(outputs, FORMATS[1:], default)
     view = View(
         task=_names("task", tasks),
         suite=tuple(suites),
@@ -95,16 +96,6 @@ def _names(kind: str, names: list[str]) -> tuple[str, ...]:
     return tuple(known.get(name.replace("-", "_"), name) for name in names)
 
 
-def _format(name: str, form: str | None) -> str:
-    ending = Path(name).suffix.removeprefix(".").lower()
-    ending = {"markdown": "md", "htm": "html"}.get(ending, ending)
-    if ending in FORMATS[1:]:
-        return ending
-    if form in FORMATS[1:]:
-        return form
-    raise click.UsageError(f"output {name}: end it in .md, .html, .json or .csv, or say --format")
-
-
 def _report(
     places: list[Path], view: Any, writers: list[tuple[Path, str]], form: str | None, figures: Path | None
 ) -> None:
@@ -124,11 +115,9 @@ def _report(
     if writers or (figures and not form):
         return
     if form in (None, "table"):
-        from rich.console import Console
-
         from zobench.report.terminal import show
 
-        show(board, Console())
+        show(board, screen())
     else:
         click.echo(_text(str(form), board, places), nl=form not in ("csv",))
 
@@ -158,7 +147,7 @@ def _claims(places: list[Path], view: Any) -> Any:
     from zobench.spec import NothingMeasured
 
     try:
-        return claims(places, tasks=view.task or None, optimizers=view.optimizer or None)
+        return claims(places, tasks=view.task or None, optimizers=view.optimizer or None, view=view)
     except NothingMeasured:
         return None
 
@@ -171,12 +160,9 @@ def _figures(board: Any, directory: Path) -> None:
 
 
 def _claimed(
-    places: list[Path], tasks: list[str] | None, optimizers: list[str] | None, outputs: tuple[str, ...], as_json: bool
+    places: list[Path], tasks: list[str] | None, optimizers: list[str] | None, files: list[File], as_json: bool
 ) -> None:
     from zobench.report.claimed import claims
     from zobench.report.claimed_text import markdown, show
 
-    found = claims(places, tasks=tasks, optimizers=optimizers)
-    text: Callable[[Any], str] = markdown
-    for output in outputs or (None,):
-        give(found, text, show, output, as_json)
+    give(claims(places, tasks=tasks, optimizers=optimizers), markdown, show, files, as_json)

@@ -20,6 +20,7 @@ from zobench.record import Problem, json_text, plain
 from zobench.report.read import COLUMNS, load
 from zobench.report.stats import Interval, mean_interval
 from zobench.report.tables import CONDITIONS, LEARNED, learn, newest, option_text
+from zobench.report.view import View
 from zobench.spec import NothingMeasured
 
 EXTRA = ("metrics", "num_train", "facts")
@@ -92,13 +93,14 @@ def claims(
     tasks: Iterable[str] | None = None,
     optimizers: Iterable[str] | None = None,
     path: Path | None = None,
+    view: View | None = None,
 ) -> Claims:
     """Every group of runs in the stores with its published counterparts; NothingMeasured where there is none.
 
-    path: of the published numbers; by default the project's own.
+    path: of the published numbers; by default the project's own. view: which runs.
     """
     frame, problems = load(stores, tasks, optimizers, (*COLUMNS, *EXTRA))
-    records = learn(newest(frame.to_dict("records")))
+    records = learn(newest([r for r in frame.to_dict("records") if view is None or view.admits(r)]))
     values = [row for row in published.load(path) if row.is_score]
     grouped: dict[str, list[Record]] = {}
     for record in records:

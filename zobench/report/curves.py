@@ -141,14 +141,20 @@ def value_at(
 def cost_to_target(points: NDArray[Any], target: float, better: str, record: Record | None = None) -> dict[str, float]:
     """What the first validation at least as good as `target` had cost, on every axis of `axes`.
 
-    inf where the target was never met, or where the record says that the run failed; nan where met at a cost that was not
-    measured.
+    inf where the target was never met, or where the record says that the run failed; nan where nothing was validated, and
+    on an axis that was not measured.
     """
     values = points["value"]
     met = np.flatnonzero(values >= target if better == "higher" else values <= target)
-    if not len(met) or (record or {}).get("status", "ok") not in ("ok", "interrupted"):
-        return dict.fromkeys(AXES.values(), math.inf)
-    return {name: float(spent[met[0]]) for name, spent in axes(points, record).items()}
+    failed = (record or {}).get("status", "ok") not in ("ok", "interrupted")
+    if not len(values) and not failed:
+        return dict.fromkeys(AXES.values(), math.nan)
+    found = {}
+    for name, spent in axes(points, record).items():
+        measured = not len(spent) or math.isfinite(spent[-1])
+        found[name] = math.inf if failed or not len(met) else float(spent[met[0]])
+        found[name] = found[name] if measured or failed else math.nan
+    return found
 
 
 # ---- the runs of a row ----

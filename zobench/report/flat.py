@@ -63,6 +63,7 @@ def _line(row: Row, section: Section) -> dict[str, Any]:
         "rank_high": rank[1] if rank else None,
         "reference": row.reference,
         "optimizer": _text(row.optimizer),
+        "order": row.order,
         "label": _text(row.label),
         "options": json_text(row.options),
         "score": score.center if score else None,

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, gammaln, nctdtr, ndtri, stdtr, stdtrit
 
 LEVEL = 0.95
-FLOOR = 1e-32  # of values on a log scale: gaps are computed in float64, relative to their start
+FLOOR = 1e-28  # of values on a log scale: a relative gap below is rounding, the problem is solved
 RESAMPLES = 2000  # of a bootstrap; where no more than this many are different, all of them are taken
 SEED = 2111  # of the resamples
 MOST_SEEDS = 10_000  # `seeds_needed` looks no further
@@ -653,25 +653,116 @@ def _adjusted(p: ArrayLike, rule: Callable[[Floats], Floats]) -> Floats:
     return found
 
 
+def told_apart(
+    samples: Sequence[Sample], better: str, scale: str = "linear", resolution: float = 0.0, level: float = LEVEL
+) -> NDArray[np.int8]:
+    """(rows, rows): 1 where the row is better than the column's, -1 where it is worse, 0 where they are not told apart.
+
+    By `compare`'s tests of the row against every other, corrected by Holm over these. Another row's comparisons are a
+    family of their own, so [i, j] may be 0 where [j, i] is not.
+    """
+    tests = _tests(samples, better, scale, resolution)
+    return _apart(len(samples), tests.a, tests.b, tests.p, tests.difference * _sign(better), level)
+
+
+def _apart(n: int, a: Ints, b: Ints, tested: Floats, gains: Floats, level: float) -> NDArray[np.int8]:
+    p, gain = np.full((n, n), math.nan), np.zeros((n, n))  # [i, j]: of row i against row j
+    p[a, b] = p[b, a] = tested
+    gain[a, b], gain[b, a] = gains, -gains
+    adjusted = np.array([holm(row) for row in p]).reshape(n, n)
+    return np.where(adjusted <= 1 - level, np.sign(np.nan_to_num(gain)), 0).astype(np.int8)
+
+
 def rank_intervals(
     samples: Sequence[Sample], better: str, scale: str = "linear", resolution: float = 0.0, level: float = LEVEL
 ) -> list[tuple[int, int]]:
     """The ranks that each row could have: from 1 + how many are better, to the number of rows less how many are worse.
 
-    Better and worse: by `compare`'s tests of the row against every other, corrected by Holm over these, so that the row's
-    interval holds its true rank with the probability `level`, as its score's interval does its score (the marginal
-    confidence sets of Mogstad, Romano, Shaikh, Wilhelm, Review of Economic Studies 91(1), 2024, 476-518, from tests of
-    pairs). It is no statement about all rows at once. A row of one run could have any rank.
+    Better and worse: as `told_apart`, so that the row's interval holds its true rank with the probability `level`, as its
+    score's interval does its score (the marginal confidence sets of Mogstad, Romano, Shaikh, Wilhelm, Review of Economic
+    Studies 91(1), 2024, 476-518, from tests of pairs). It is no statement about all rows at once. A row of one run could
+    have any rank.
     """
-    n = len(samples)
-    tests = _tests(samples, better, scale, resolution)
-    p, gain = np.full((n, n), math.nan), np.zeros((n, n))  # [i, j]: of row i against row j
-    p[tests.a, tests.b] = p[tests.b, tests.a] = tests.p
-    gain[tests.a, tests.b] = tests.difference * _sign(better)
-    gain[tests.b, tests.a] = -gain[tests.a, tests.b]
-    apart = np.array([holm(row) for row in p]).reshape(n, n) <= 1 - level
-    above, below = (apart & (gain < 0)).sum(axis=1), (apart & (gain > 0)).sum(axis=1)
+    return _ranks(told_apart(samples, better, scale, resolution, level))
+
+
+def _ranks(apart: NDArray[np.int8]) -> list[tuple[int, int]]:
+    n = len(apart)
+    above, below = (apart < 0).sum(axis=1), (apart > 0).sum(axis=1)
     return [(1 + int(better), n - int(worse)) for better, worse in zip(above, below, strict=True)]
+
+
+# ---- several tasks ----
+
+
+def suite_interval(tasks: Sequence[Values], scale: str = "linear", resolution: float = 0.0) -> Interval:
+    """The interquartile mean over tasks and runs, every task with the same weight, and its interval.
+
+    tasks: the finite values of each task's runs, at least one. With equal numbers of runs it is `score_interval` with the
+    tasks as strata. With unequal ones each run counts 1 / n of its task, so that a task does not weigh more for having
+    been run more often, nor less because some of its runs failed. No interval where a task has a single run and others
+    have more.
+    """
+    sizes = [len(values) for values in tasks]
+    pooled = [value for values in tasks for value in values]
+    strata = [task for task, n in enumerate(sizes) for _ in range(n)]
+    if len(set(sizes)) == 1:
+        return score_interval(pooled, strata, scale, resolution=resolution)
+    x = [np.sort(_scaled(np.asarray(values, dtype=float), scale)) for values in tasks]
+    copies = np.repeat([math.lcm(*sizes) // n for n in sizes], sizes)
+    flat = np.concatenate(x)
+    center = float(_trimmed_mean(np.sort(np.repeat(flat, copies))[None])[0])
+    if min(sizes) < 2 or not np.isfinite(flat).all():
+        return _shown(center, None, None, scale)
+    indices, weights = _resamples(tuple(sizes))
+    draws = np.concatenate(
+        [_trimmed_mean(np.sort(np.repeat(flat[part], copies, axis=1), axis=1)) for part in np.array_split(indices, 16)]
+    )
+    low, high = _percentiles(draws[None], weights, LEVEL)
+    stretch = float(_stretch(flat[None], tuple(sizes), LEVEL)[0])
+    return _shown(
+        center, center - stretch * (center - float(low[0])), center + stretch * (float(high[0]) - center), scale
+    )
+
+
+def suite_rank_intervals(
+    rows: Sequence[Sequence[Sample]], better: str, scale: str = "linear", resolution: float = 0.0, level: float = LEVEL
+) -> list[tuple[int, int]]:
+    """`rank_intervals` of rows over the same tasks: rows[i][t] are the runs of row i on task t.
+
+    The tasks are these and no sample of others: the difference of two rows is the mean over tasks of the differences of
+    their means, its variance the sum of the runs' variances within tasks, its degrees of freedom Satterthwaite's. Where
+    a task has a single run, the tasks are the pairs of a t test instead.
+    """
+    moments = [[_moments_of(sample, scale, resolution) for sample in row] for row in rows]
+    n, mean, variance = (np.array([[m[k] for m in row] for row in moments], dtype=float) for k in range(3))
+    a, b = np.triu_indices(len(rows), 1)
+    tasks = n.shape[1] if n.ndim == 2 else 0
+    difference = (mean[a] - mean[b]).mean(axis=1) if len(a) else np.zeros(0)
+    with np.errstate(all="ignore"):
+        if len(a) and (n < 2).any():
+            error2 = (mean[a] - mean[b]).var(axis=1, ddof=1) / tasks if tasks > 1 else np.full(len(a), math.nan)
+            freedom = np.full(len(a), max(tasks - 1, 1), dtype=float)
+        else:
+            parts = variance / n / max(tasks, 1) ** 2
+            error2 = parts[a].sum(axis=1) + parts[b].sum(axis=1) if len(a) else np.zeros(0)
+            spare = (parts**2 / (n - 1)).sum(axis=1) if len(rows) else np.zeros(0)
+            freedom = np.where(error2 > 0, error2**2 / (spare[a] + spare[b]), 1.0) if len(a) else np.zeros(0)
+        t = np.where(difference == 0, 0.0, np.abs(difference) / np.sqrt(error2))
+        p = np.where(np.isnan(t), math.nan, 2 * stdtr(np.where(np.isfinite(freedom), freedom, 1.0), -t))
+    gain = difference * _sign(better)
+    failed = np.array([sum(_failures(sample) for sample in row) for row in rows])
+    if len(a):
+        p = np.where(((gain > 0) & (failed[a] > 0)) | ((gain < 0) & (failed[b] > 0)), 1.0, p)
+    return _ranks(_apart(len(rows), a, b, p, gain, level))
+
+
+def _moments_of(sample: Sample, scale: str, resolution: float) -> tuple[int, float, float]:
+    """Number, mean and variance of the runs, on the scale; the variance not below that of rounding."""
+    x = np.array([v for v in sample.values.values() if math.isfinite(v)], dtype=float)
+    n, mean, deviation = (m[0] for m in _moments(_scaled(x, scale)[None] if len(x) else np.full((1, 1), math.nan)))
+    floor = _rounding(np.array([mean]), resolution, scale)[0]
+    return int(n), float(mean), float(max(deviation, floor) ** 2) if n > 1 else math.nan
 
 
 # ---- many problems ----

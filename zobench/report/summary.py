@@ -14,10 +14,19 @@ from typing import Any
 
 from zobench.record import json_text
 from zobench.report import curves, stats
-from zobench.report.stats import Interval, Sample
+from zobench.report.stats import Interval
 from zobench.report.tables import FIDELITY, PERCENT, Board, Row, Section, inside, option_text
 
-SHARED = ("suite", "model", "revision", "adapter", "dtype", "budget", "score")  # by the tables of one summary
+SHARED = (
+    "suite",
+    "model",
+    "revision",
+    "adapter",
+    "dtype",
+    "budget",
+    "batch_size",
+    "score",
+)  # by the tables of one summary
 LIMITS = [m * 10**e for e in range(1, 9) for m in (1, 2, 5)]  # forward-equivalents at which the best is shown
 COLUMNS = 6  # budgets in a table
 PROFILE_LIMIT = 4.0  # times the least cost, as in AlgoPerf (Dahl et al., arXiv:2306.07179)
@@ -28,6 +37,7 @@ class Standing:
     """One optimizer over the tasks of a suite; costs are medians over its tasks."""
 
     optimizer: str
+    order: str | None  # first | zeroth | forward | hybrid
     rank: tuple[int, int] | None  # None: it lacks a task, or no run of a task gave a number
     score: Interval | None
     scores: list[Interval | None]  # by task; None: missing, or every run failed
@@ -65,7 +75,7 @@ class Best:
 
     task: str
     budget: str  # of the runs
-    leaders: dict[int, list[str]]  # forward-equivalents -> who shares the first rank, the best score first
+    leaders: dict[int, list[str]]  # forward-equivalents -> the best score, and who is not told apart from it
     of: int  # how many race
 
 
@@ -107,7 +117,7 @@ def _summary(sections: list[Section]) -> Summary | None:
         better=first.better,
         scale=first.scale,
         percent=first.metric in PERCENT,
-        tasks=[task_name(section) for section in sections],
+        tasks=names_of(sections),
         standings=_ranked(standings, sections, chosen),
         elsewhere=[name for name in names if name not in shown],
     )
@@ -138,6 +148,15 @@ def task_name(section: Section) -> str:
     return section.conditions["task"] + (f"[{options}]" if options else "")
 
 
+def names_of(sections: Sequence[Section]) -> list[str]:
+    """One name for each; the same task on other data says which."""
+    names = [task_name(section) for section in sections]
+    return [
+        f"{name} on {section.conditions['data'][-8:]}" if names.count(name) > 1 else name
+        for name, section in zip(names, sections, strict=True)
+    ]
+
+
 def _standing(
     name: str, sections: Sequence[Section], chosen: Sequence[Mapping[str, Row]], profile: float | None
 ) -> Standing:
@@ -147,13 +166,12 @@ def _standing(
     for row in there:
         for status, count in row.failures.items():
             failures[status] = failures.get(status, 0) + count
-    missing = [task_name(section) for section, row in zip(sections, rows, strict=True) if row is None]
+    missing = [task for task, row in zip(names_of(sections), rows, strict=True) if row is None]
     return Standing(
         optimizer=name,
+        order=there[0].order,
         rank=None,
-        score=_score(there, sections[0].scale, sections[0].metric)
-        if all(row is not None and row.n for row in rows)
-        else None,
+        score=_score(there, sections) if all(row is not None and row.n for row in rows) else None,
         scores=[row.score if row else None for row in rows],
         labels=[row.label if row else None for row in rows],
         n=sum(row.n for row in there),
@@ -171,9 +189,10 @@ def _standing(
     )
 
 
-def _score(rows: Sequence[Row], scale: str, metric: str) -> Interval | None:
-    values = [(i, run.value) for i, row in enumerate(rows) for run in row.runs if run.value is not None]
-    return inside(stats.score_interval([value for _, value in values], [i for i, _ in values], scale), metric)
+def _score(rows: Sequence[Row], sections: Sequence[Section]) -> Interval | None:
+    tasks = [[run.value for run in row.runs if run.value is not None] for row in rows]
+    resolution = max(section.resolution for section in sections)
+    return inside(stats.suite_interval(tasks, sections[0].scale, resolution), sections[0].metric)
 
 
 def _marks(rows: Sequence[Row], missing: list[str]) -> list[str]:
@@ -206,23 +225,13 @@ def _ranked(
     standings: list[Standing], sections: Sequence[Section], chosen: Sequence[Mapping[str, Row]]
 ) -> list[Standing]:
     whole = [s for s in standings if s.score is not None]
-    samples = [_sample([table[s.optimizer] for table in chosen]) for s in whole]
+    samples = [[table[s.optimizer].sample(lambda run: run.value) for table in chosen] for s in whole]
     better, scale = sections[0].better, sections[0].scale
-    ranks = stats.rank_intervals(samples, better, scale, max(section.resolution for section in sections))
+    ranks = stats.suite_rank_intervals(samples, better, scale, max(section.resolution for section in sections))
     sign = -1 if better == "higher" else 1
     ranked = [replace(s, rank=rank) for s, rank in zip(whole, ranks, strict=True)]
     ranked.sort(key=lambda s: (sign * s.score.center if s.score else math.inf, s.optimizer))
     return ranked + sorted((s for s in standings if s.score is None), key=lambda s: (len(s.missing), s.optimizer))
-
-
-def _sample(rows: Sequence[Row]) -> Sample:
-    values, problems = {}, {}
-    for task, row in enumerate(rows):
-        for run in row.runs:
-            if run.value is not None:
-                unit = task, run.seed, run.data_seed, str(run.instance)
-                values[unit], problems[unit] = run.value, task
-    return Sample(values, failed=sum(row.blamed for row in rows), problems=problems)
 
 
 def _profiles(sections: Sequence[Section], chosen: Sequence[Mapping[str, Row]], names: set[str]) -> dict[str, float]:
@@ -250,6 +259,10 @@ def best(board: Board) -> list[Best]:
     return found
 
 
+def _scale(values: list[float], scale: str) -> list[float]:
+    return [math.log10(max(v, stats.FLOOR)) for v in values] if scale == "log" else values
+
+
 def _limits(rows: Sequence[Row]) -> list[int]:
     costs = [curves.costs(run.points) for row in rows for run in row.runs if run.points is not None and len(run.points)]
     if not any(c[-1] > 0 for c in costs):
@@ -267,9 +280,10 @@ def _leaders(rows: Sequence[Row], section: Section, limit: int) -> list[str]:
     there = [(row, sample) for row, sample in zip(rows, samples, strict=True) if sample.values]
     if not there:
         return []
-    ranks = stats.rank_intervals([s for _, s in there], section.better, section.scale, section.resolution)
-    first = [pair for pair, (low, _) in zip(there, ranks, strict=True) if low == 1]
     sign = -1 if section.better == "higher" else 1
-    first.sort(key=lambda pair: (sign * stats.iqm(list(pair[1].values.values())), pair[0].label))
+    center = [sign * stats.iqm(_scale(list(sample.values.values()), section.scale)) for _, sample in there]
+    order = sorted(range(len(there)), key=lambda i: (center[i], there[i][0].label))
+    apart = stats.told_apart([s for _, s in there], section.better, section.scale, section.resolution)[order[0]]
+    first = [there[i] for i in order if apart[i] <= 0]
     names = [row.optimizer for row in rows]
     return [row.optimizer if names.count(row.optimizer) == 1 else row.label for row, _ in first]

@@ -24,7 +24,7 @@ from zobench.report import stats, tuning
 from zobench.report.read import COLUMNS, load
 from zobench.report.stats import Interval, Sample
 from zobench.report.view import View
-from zobench.spec import NothingMeasured
+from zobench.spec import Budget, NothingMeasured, UsageError
 
 # What has to be equal within a section, besides the task's options (without the instance).
 CONDITIONS = (
@@ -36,9 +36,18 @@ LEARNED = ("partial_data", "metric", "better", "scale")
 # "interrupted" says nothing about the optimizer: a person stopped it.
 BLAMED = ("diverged", "oom", "timeout", "error", "not finite")
 FIDELITY = ("restore_drift", "probe_cosine", "probe_unmoved", "lost_updates", "update_gain")
+IDENTITY = (
+    "optimizer",
+    "optimizer_options",
+    "schedule",
+    "seed",
+    "data_seed",
+    "task_options",
+)  # of a run, within a section
 POOLED = ("instance",)  # options of a task over which a row averages
 PERCENT = ("accuracy", "f1", "em", "exact_match", "mcc", "matthews", "pearson", "spearman")  # fractions, shown x 100
 SIGNED = ("mcc", "matthews", "pearson", "spearman")  # of them, those that may be negative
+PENALTY = 10.0
 ROUNDED_AWAY = 0.05  # lost updates from which a reader is told
 
 Record = Mapping[str, Any]
@@ -68,6 +77,7 @@ class Row:
     label: str  # with the learning rate and what tells it from other rows of the optimizer
     full_label: str  # with every option, as used
     optimizer: str
+    order: str | None  # first | zeroth | forward | hybrid | reference
     options: dict[str, Any]  # as asked
     rank: tuple[int, int] | None  # None: no run gave a number
     score: Interval | None
@@ -189,12 +199,14 @@ def board(
     points = curves or view.points
     columns = (*COLUMNS, "points") if points else COLUMNS
     frame, problems = load(stores, tasks or view.task or None, optimizers or view.optimizer or None, columns)
-    found = [r for r in frame.to_dict("records") if view.admits(r)]
+    found: list[dict[str, Any]] = [r for r in frame.to_dict("records") if view.admits(r)]
     if not found:
         raise NothingMeasured(f"no results for {view.asked()} in {', '.join(map(str, stores))}")
     records = learn(newest(found))
+    if view.target is not None and view.target > 1 and any(r["metric"] in PERCENT for r in records):
+        raise UsageError(f"target {view.target:g}: write {view.target / 100:g} for {view.target:g} %")
     if view.budget is not None:
-        records = _longest(records)
+        records = _within(records, view.budget)
     trials, more = tuning.trials(stores, records)
     drafts = [_draft(group, view, points) for group in _groups(records, view)]
     sections = _finished(drafts, view, trials, curves)
@@ -221,18 +233,25 @@ def learn(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return records
 
 
-def _longest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One run of each lineage, the one that was allowed most: a longer run holds the shorter ones."""
-    kept: dict[str, dict[str, Any]] = {}
+def _within(records: list[dict[str, Any]], budget: Budget) -> list[dict[str, Any]]:
+    """One run of each that differ in budget and in the split they were scored on alone, with its points cut at the budget.
+
+    That whose last validation within the budget is the latest; of several, the longest.
+    """
+    kept: dict[Any, tuple[Any, dict[str, Any]]] = {}
     for r in records:
-        other = kept.get(r["lineage"])
-        if other is None or _reach(r) > _reach(other):
-            kept[r["lineage"]] = r
-    return list(kept.values())
+        r = r | {"points": _cut_points(r, budget)}
+        last = learning.costs(r["points"])[-1] if len(r["points"]) else -1.0
+        reach = r["status"] == "ok", last, _cost(r) or 0, r["cell"]
+        asked = _conditions(r, ("budget", "score")), *(r[name] for name in IDENTITY)
+        if asked not in kept or reach > kept[asked][0]:
+            kept[asked] = reach, r
+    return [r for _, r in kept.values()]
 
 
-def _reach(record: Record) -> tuple[bool, float, str]:
-    return record["status"] == "ok", (record["forwards"] or 0) + 2 * (record["backwards"] or 0), record["cell"]
+def _cut_points(record: Record, budget: Budget) -> Any:
+    points = record["points"]
+    return points[learning.axes(points, record)[learning.AXES[budget.kind]] <= budget.amount]
 
 
 # ---- groups ----
@@ -405,19 +424,29 @@ def _ranked(rows: list[Row], section: Section, view: View) -> list[Row]:
     references = sorted((row for row in rows if row.reference), key=lambda row: row.full_label)
     rows = [row for row in rows if not row.reference]
     if view.rank_by == "accuracy":
+        known = [row.score is not None for row in rows]
         scored, better, scale = [row for row in rows if row.score is not None], section.better, section.scale
         samples, resolution = [row.sample(lambda run: run.value) for row in scored], section.resolution
         order = [_place(row, better) for row in scored]
     else:
+        known = [row.spent is not None for row in rows]
+        # a run that never met the target counts as ten times the largest cost, as in PAR10 of algorithm selection
         scored, better, scale, resolution = [row for row in rows if row.spent is not None], "lower", "log", 0.0
-        samples = [row.sample(lambda run: run.spent) for row in scored]
+        most = max((run.spent for row in scored for run in row.runs if run.spent is not None), default=1.0, key=_finite)
+        penalty = PENALTY * max(_finite(most), max((row.cost or 0.0 for row in scored), default=0.0), 1e-9)
+        samples = [row.sample(lambda run: penalty if run.spent == math.inf else run.spent) for row in scored]
         order = [(not math.isfinite(row.spent or 0), row.spent, row.full_label) for row in scored]
     ranks = stats.rank_intervals(samples, better, scale, resolution)
-    most = max((row.n for row in rows), default=0)
+    most = max((len(row.runs) for row in rows), default=0)
     placed = sorted(zip(order, scored, ranks, strict=True), key=lambda item: item[0])
     ranked = [_with(row, rank, most) for _, row, rank in placed]
-    unranked = sorted((row for row in rows if row not in scored), key=lambda row: row.full_label)
+    rest = [row for row, is_known in zip(rows, known, strict=True) if not is_known]
+    unranked = sorted(rest, key=lambda row: row.full_label)
     return ranked + [_with(row, None, most) for row in unranked] + references
+
+
+def _finite(x: float | None) -> float:
+    return x if x is not None and math.isfinite(x) else 0.0
 
 
 def _place(row: Row, better: str) -> tuple[Any, ...]:
@@ -438,12 +467,13 @@ def _row(records: list[Record], label: str, partial: bool, view: View, better: s
     runs = [_run(r, view, better, select, points) for r in records]
     runs.sort(key=lambda run: (run.seed, run.data_seed, str(run.instance), run.cell))
     cells = {run.cell for run in runs if run.value is not None}
-    done = [_cut(r, view.budget) if view.budget is not None else r for r in records if r["cell"] in cells]
+    done = [_cut(r) if view.budget is not None else r for r in records if r["cell"] in cells]
     known = [run.validation for run in runs if run.validation is not None and math.isfinite(run.validation)]
     return Row(
         label=label,
         full_label=_label(records[0], _used(records)),
         optimizer=records[0]["optimizer"],
+        order=records[0]["order"],
         options=parsed(records[0]["optimizer_options"]),
         rank=None,
         score=None,
@@ -477,11 +507,9 @@ def _row(records: list[Record], label: str, partial: bool, view: View, better: s
 def _run(record: Record, view: View, better: str, select: str, points: bool) -> Run:
     value, status = record["value"], record["status"]
     if view.budget is not None and status == "ok":
-        value = learning.value_at(
-            record["points"], view.budget.kind, view.budget.amount, better, select=select, record=record
-        )
+        value = learning.value_at(record["points"], "forwards", math.inf, better, select=select)
         if value is None:
-            status = "too short" if len(record["points"]) else "no curve"
+            status = "too short" if record["steps"] and record["validation"] is not None else "no curve"
     finite = status == "ok" and value is not None and math.isfinite(value)
     silent = status == "ok" and not finite  # ended well, and yet gave no number
     reason = {"too short": f"nothing was validated within {view.budget}", "no curve": "it has no validated points"}
@@ -500,31 +528,40 @@ def _run(record: Record, view: View, better: str, select: str, points: bool) -> 
     )
 
 
-def _cut(record: Record, budget: Any) -> Record:
+def _cut(record: Record) -> Record:
     """What the run had cost at its last validation within the budget."""
-    spent = learning.axes(record["points"], record)
-    within = np.flatnonzero(spent[learning.AXES[budget.kind]] <= budget.amount)
-    if not len(within):
-        return record
-    at, point = within[-1], record["points"][within[-1]]
-    share = spent["cost"][at] / max(_cost(record) or 1, 1)
+    point = record["points"][-1]
+    share = float(learning.costs(record["points"])[-1]) / max(_cost(record) or 1, 1)
     shared = {name: None if record[name] is None else record[name] * share for name in ("flops", "energy_joules")}
     known = dict(forwards=int(point["forwards"]), backwards=int(point["backwards"]), timed_steps=int(point["step"]))
-    return {**record, **shared, **known, "step_seconds": float(point["seconds"]), "total_seconds": None}
+    return {
+        **record,
+        **shared,
+        **known,
+        "step_seconds": float(point["seconds"]),
+        "total_seconds": None,
+        "hitting": None,
+    }
 
 
 def _target(rows: Iterable[Row], view: View, better: str) -> float | None:
-    """The validation score that half of the optimizers reach, unless one is asked for."""
+    """The validation score that at least half of the optimizers reach in half of their runs, unless one is asked for."""
     if view.target is not None:
         return view.target
+    middle = statistics.median_low if better == "higher" else statistics.median_high
+    worst = -math.inf if better == "higher" else math.inf
     best = []
     for row in rows:
-        values = [p["value"][np.isfinite(p["value"])] for p in (run.points for run in row.runs) if p is not None]
-        tops = [float(v.max() if better == "higher" else v.min()) for v in values if len(v)]
-        best += [] if row.reference or not tops else [statistics.median(tops)]
-    if not best:
-        return None
-    return statistics.median_low(best) if better == "higher" else statistics.median_high(best)
+        tops = [_top(run, better, worst) for run in row.runs]
+        best += [] if row.reference or not tops else [middle(tops)]
+    found = middle(best) if best else worst
+    return found if math.isfinite(found) else None
+
+
+def _top(run: Run, better: str, worst: float) -> float:
+    values = run.points["value"] if run.points is not None and run.value is not None else np.empty(0)
+    values = values[np.isfinite(values)]
+    return float(values.max() if better == "higher" else values.min()) if len(values) else worst
 
 
 def _spending(row: Row, view: View, target: float | None, better: str, records: Mapping[str, Record]) -> Row:

@@ -10,28 +10,49 @@ from rich.table import Table
 from rich.text import Text
 
 from zobench.report import text
+from zobench.report.leaderboard import count
 from zobench.report.summary import Summary, summaries
 from zobench.report.tables import Board, Section
 from zobench.report.text import HEADERS, LEFT, SUMMARY_HEADERS, clean
 
+ROWS = 60  # of a table
+SECTIONS = 100
 # Left out in this order where they do not fit.
 DISPENSABLE = (
-    *("peak MiB", "FLOPs", "cost to 1e-1 / 1e-3", "trials", "ms/step", "backwards", "profile", "state ×", "fidelity"),
+    *(
+        "peak MiB",
+        "FLOPs",
+        "cost to 1e-1 / 1e-3",
+        "trials",
+        "ms/step",
+        "backwards",
+        "profile",
+        "order",
+        "state ×",
+        "fidelity",
+    ),
     *("marks", "seconds", "memory ×", "forwards"),
 )
 
 
 def show(board: Board, console: Console) -> None:
-    """Print every suite and every section; a narrow terminal gets the columns that matter most."""
+    """Print every suite and every section; a narrow terminal gets the columns that matter most, a screen no thousand rows."""
     for summary in summaries(board):
         _head(console, text.summary_title(summary), text.summary_facts(summary))
-        rows = [text.summary_cells(standing, summary) for standing in summary.standings]
+        rows = [text.summary_cells(standing, summary) for standing in summary.standings[:ROWS]]
         console.print(_table(_summary_headers(summary, rows), rows, console.width))
+        _more(console, len(summary.standings) - ROWS, "optimizer")
         console.print()
-    for section in board.sections:
+    for section in board.sections[:SECTIONS]:
         _head(console, text.title(section), text.facts(section, board))
         _section(section, console)
         console.print()
+    _more(console, len(board.sections) - SECTIONS, "table")
+
+
+def _more(console: Console, left: int, thing: str) -> None:
+    if left > 0:
+        console.print(Text(f"and {count(left, thing)} more: -o FILE has all, -t and -O choose", style="dim"))
 
 
 def _head(console: Console, title: Iterable[str], facts: Iterable[str]) -> None:
@@ -41,17 +62,20 @@ def _head(console: Console, title: Iterable[str], facts: Iterable[str]) -> None:
 
 def _summary_headers(summary: Summary, rows: list[dict[str, str]]) -> list[str]:
     headers = text.shown(SUMMARY_HEADERS, rows)
-    headers[4:4] = summary.tasks
+    headers[5:5] = summary.tasks
     return headers
 
 
 def _section(section: Section, console: Console) -> None:
-    rows = [text.cells(row, section) for row in section.rows]
-    faint = [row.reference for row in section.rows]
-    console.print(_table(text.shown(HEADERS, rows), rows, console.width, faint))
-    for row in section.rows:
-        for reason in text.reasons(row):
-            console.print(Text(f"failed: {clean(row.label)}, {clean(reason)}", style="red"))
+    ranked, rest = [r for r in section.rows if not r.reference], [r for r in section.rows if r.reference]
+    shown = [*ranked[:ROWS], *rest]
+    rows = [text.cells(row, section) for row in shown]
+    console.print(_table(text.shown(HEADERS, rows), rows, console.width, [row.reference for row in shown]))
+    _more(console, len(ranked) - ROWS, "row")
+    failed = [(row, reason) for row in section.rows for reason in text.reasons(row)]
+    for row, reason in failed[:ROWS]:
+        console.print(Text(f"failed: {clean(row.label)}, {clean(reason)}", style="red"))
+    _more(console, len(failed) - ROWS, "failed run")
 
 
 def _table(headers: list[str], rows: list[dict[str, str]], width: int, faint: list[bool] | None = None) -> Table:

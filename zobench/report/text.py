@@ -6,60 +6,78 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from zobench.report.stats import Interval
+from zobench.report.stats import FLOOR, Interval
 from zobench.report.summary import Standing, Summary
 from zobench.report.tables import PERCENT, Board, Row, Section, option_text
 from zobench.report.view import AXES
 
 NONE = "–"
+TINY = 1e-8  # of a cost: it was met at the start
 HEADERS = (
     *("rank", "optimizer", "to target", "score [95 %]", "n", "forwards", "backwards", "seconds", "ms/step", "memory ×"),
     *("peak MiB", "state ×", "FLOPs", "joules", "cost to 1e-1 / 1e-3", "fidelity", "trials", "failed", "marks"),
 )
 ALWAYS = ("rank", "optimizer", "score [95 %]", "n", "forwards", "seconds", "memory ×", "state ×", "fidelity")
-LEFT = ("optimizer", "fidelity", "failed", "marks", "missing")  # text; numbers are set to the right
+LEFT = ("optimizer", "order", "fidelity", "failed", "marks")  # text; numbers are set to the right
 SUMMARY_HEADERS = (
-    *("rank", "optimizer", "score [95 %]", "n", "profile", "forwards", "seconds", "memory ×", "state ×", "fidelity"),
+    *(
+        "rank",
+        "optimizer",
+        "order",
+        "score [95 %]",
+        "n",
+        "profile",
+        "forwards",
+        "seconds",
+        "memory ×",
+        "state ×",
+        "fidelity",
+    ),
     *("failed", "marks"),
 )
 
 BETTER = """\
-**Better** means told apart by a test: two optimizers of one table differ with a two-sided p below 0.05 after Holm's correction
-for all comparisons that one of them is in (Welch's t test over seeds; over pairs of runs where the rows vary over instances
-or splits). The rank is an interval that holds the true rank at 95 %: from 1 + the number of optimizers that are better
-to the number that are not worse. Optimizers that cannot be told apart share ranks. A single run cannot be told from any
-other, and an optimizer with failed runs is never better than another, because the missing number could have been as
-bad as any (an interrupted run says nothing about it)."""
+**Better** means told apart by a test of the means: two optimizers of one table differ with a two-sided p below 0.05
+after Holm's correction for all comparisons of the row in question (Welch's t test over seeds; over pairs of runs where
+the rows vary over instances or splits; over tasks, the differences within each task). The rank is an interval from the
+row's own comparisons, and holds its true rank at 95 %: 1 + the number of optimizers that are better, to the number that
+are not worse. A single run cannot be told from any other, and an optimizer with failed runs is never better than
+another, because the missing number could have been as bad as any (an interrupted run says nothing about it)."""
 
 RULES = """\
 Runs are compared only under equal conditions: one table per task and options, model, adapter, precision, budget, batch,
-split and data. The score is the interquartile mean over runs (seeds, data seeds, instances; the mean where they are fewer
-than four) with its 95 % bootstrap interval, widened for few runs so that it covers; on a log scale both are taken of log10.
-n is the number of runs that gave a number.
+split and data. The score is the interquartile mean over runs (seeds, data seeds, instances; the mean where they are
+fewer than four) with its 95 % bootstrap interval, widened for few runs so that it covers; on a log scale both are taken
+of log10, and what is below 1e-28 counts as 1e-28: the problem is solved, the rest is rounding. n is the number of runs
+that gave a number.
 
-Costs are medians over the runs that gave a number: forwards and backwards in batches, seconds inside the optimizer's step
-without warm-up and evaluation (comparable on equal hardware only), memory as a multiple of the same model's inference
-on the same batch, state between steps as a multiple of the weights, FLOPs of matrix products. Fidelity is what rounding
-left of what the optimizer meant: `exact`, or the cosine of the probe, the share of weights that a probe did not move, the share
-of updates lost, their gain, and the drift by probing alone. A learning rate shown as `task` is the rate that the task
-publishes. Cost to 1e-3: forward-equivalents (a backward counts 2) at the first evaluation whose relative gap was 1e-3 or
-less (median; a run that never came there counts as infinite). Trials is how many settings were tried on validation before the
-one shown; a mark says where it lies on the edge of what was tried.
+Costs are medians over the runs that gave a number: forwards and backwards in batches, seconds inside the optimizer's
+step without warm-up and evaluation (comparable on equal hardware only; with warm-up under `--budget`), memory as a
+multiple of the same model's inference on the same batch, state between steps as a multiple of the weights, FLOPs of
+matrix products. Fidelity is what rounding left of what the optimizer meant: `exact`, or the cosine of the probe, the
+share of weights that a probe did not move, the share of updates lost, their gain, and the drift by probing alone. A
+learning rate shown as `task` is the rate that the task publishes. Cost to 1e-3: forward-equivalents (a backward counts
+2) at the first evaluation whose relative gap was 1e-3 or less (median; a run that never came there counts as infinite).
+Trials is how many settings were tried on validation before the one shown; a mark says where it lies on the edge of what
+was tried.
 
-Lines marked `ref` are shown beside the optimizers, never ranked with them. On regressions they know the structure of the
-problem or its derivatives, and work on the exact float64 loss, whatever noise, batch or precision the optimizers see. On
-language tasks they are what takes no steps (zero-shot, in-context learning, a linear probe), in every table of their task and
-model."""
+Lines marked `ref` are shown beside the optimizers, never ranked with them. On regressions they know the structure of
+the problem or its derivatives, and work on the exact float64 loss, whatever noise, batch or precision the optimizers
+see. On language tasks they are what takes no steps (zero-shot, in-context learning, a linear probe), in every table of
+their task and model."""
 
 SUITES = """\
-Over the tasks of a suite the score is the interquartile mean over tasks and runs, its interval a bootstrap stratified by
-task. Where an optimizer has several settings in a task's table, the one best on validation stands for it. One that lacks a task
-is shown with what is missing, and is not ranked. Profile is the area under its performance profile (Dolan and Moré 2002) over
-the forward-equivalents to within 10 % of the best known value: 1 is the quickest everywhere, a failed run counts as infinite."""
+Over the tasks of a suite the score is the interquartile mean over tasks and runs, every task with the same weight; its
+interval is a bootstrap stratified by task where tasks were run several times. Where an optimizer has several settings
+in a task's table, the one best on validation stands for it, those without failed runs first. One that lacks a task, or
+has no finished run of it, is not ranked. Profile is the area, from 1 to 4 times the least cost, under its performance
+profile (Dolan and Moré 2002): a problem is solved where 90 % of the way from the start to the best value that anybody
+validated is made, on a log scale in decades. 1 is the quickest everywhere, 0 is nothing within four times the cost of
+the quickest; a failed run counts as infinite."""
 
 BEST = """\
-By the best value on validation within so many forward-equivalents. Who stands in one cell shares the first rank, the best
-score first; +n: so many more. Tables of single runs are left out, for nothing in them can be told apart."""
+By what each run would have ended with on validation within so many forward-equivalents: the best score, and who is not
+told apart from it (+n: so many more). Tables of single runs are left out, for nothing in them can be told apart."""
 
 
 def clean(text: object) -> str:
@@ -104,8 +122,9 @@ def facts(section: Section, board: Board | None = None) -> list[str]:
     if axis != "accuracy":
         found.append(f"ranked by {AXES[axis]}, lower is better")
     if section.target is not None:
-        half = "" if board and board.view.target is not None else " (half of the optimizers come there)"
+        half = "" if board and board.view.target is not None else " (at least half of the optimizers come there)"
         found.append(f"target {value(section.target, section.metric, section.scale)} on validation{half}")
+        found.append("a run that never comes there counts as ten times the largest cost")
     return found
 
 
@@ -118,6 +137,25 @@ def summary_facts(summary: Summary) -> list[str]:
     return found
 
 
+def headline(summary: Summary) -> str | None:
+    """Who leads a suite, and which zeroth-order optimizer comes first: one line; None where nobody is ranked."""
+    ranked = [s for s in summary.standings if s.rank is not None]
+    zeroth = next((s for s in ranked if s.order == "zeroth"), None)
+    if not ranked:
+        return None
+    parts = [_lead(ranked[0], summary)]
+    if zeroth is not None and zeroth is not ranked[0]:
+        parts.append(f"first of zeroth order {_lead(zeroth, summary)}")
+    return "; ".join(parts)
+
+
+def _lead(standing: Standing, summary: Summary) -> str:
+    costs = [f"{number(standing.forwards)} forwards"] if standing.forwards is not None else []
+    costs += [f"{standing.memory_ratio:.2f} times the memory of inference"] if standing.memory_ratio else []
+    found = score(standing.score, summary.metrics[0], summary.scale)
+    return f"{standing.optimizer} {found}, rank {rank(standing.rank)} of {len(summary.standings)}, {', '.join(costs)}"
+
+
 def _metric(names: list[str], better: str, scale: str) -> str:
     return f"{', '.join(names)}, {better} is better" + (", log scale" if scale == "log" else "")
 
@@ -127,7 +165,7 @@ def cells(row: Row, section: Section) -> dict[str, str]:
     texts = [
         "ref" if row.reference else rank(row.rank),
         row.label,
-        _spent(row),
+        _spent(row, section),
         score(row.score, section.metric, section.scale),
         str(row.n),
         number(row.forwards),
@@ -154,6 +192,7 @@ def summary_cells(standing: Standing, summary: Summary) -> dict[str, str]:
     texts = [
         rank(standing.rank),
         standing.optimizer,
+        standing.order or NONE,
         score(standing.score, metric, summary.scale),
         str(standing.n),
         NONE if standing.profile is None else f"{standing.profile:.2f}",
@@ -178,10 +217,10 @@ def shown(headers: Iterable[str], rows: Iterable[Mapping[str, str]], always: Ite
     return [name for name in headers if name in always or any(row[name] not in ("", NONE) for row in rows)]
 
 
-def _spent(row: Row) -> str:
-    if row.spent is None:
+def _spent(row: Row, section: Section) -> str:
+    if row.spent is None or section.target is None:  # ranked by the score or by memory, which has columns of its own
         return NONE
-    return number(row.spent) if math.isfinite(row.spent) else "never"
+    return number(row.spent if row.spent > TINY else 0.0) if math.isfinite(row.spent) else "never"
 
 
 def fidelity(found: Mapping[str, float]) -> str:
@@ -232,7 +271,7 @@ def score(interval: Interval | None, metric: str, scale: str) -> str:
 
 def value(x: float, metric: str, scale: str) -> str:
     if scale == "log":
-        return f"{x:.1e}"
+        return f"≤{FLOOR:.0e}" if x <= FLOOR else f"{x:.1e}"
     return f"{100 * x:.1f}" if metric in PERCENT else f"{x:.4g}"
 
 
@@ -240,6 +279,8 @@ def number(x: float | None) -> str:
     """Three digits, all of them above 100; powers of ten above a million."""
     if x is None:
         return NONE
+    if x == 0:
+        return "0"
     if abs(x) >= 1e6:
         return f"{x:.3g}"
     if abs(x) >= 100:

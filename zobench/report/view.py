@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -42,6 +43,8 @@ class View:
     def __post_init__(self) -> None:
         if self.rank_by not in AXES:
             raise UsageError(f"rank by {self.rank_by!r}: choose {', '.join(AXES)}")
+        if self.target is not None and not math.isfinite(self.target):
+            raise UsageError(f"target {self.target}: write a number")
         if self.target is not None and not self.to_target:
             raise UsageError("a target is for --rank-by time, forwards, flops or energy")
 
