@@ -79,7 +79,7 @@ def trial(row: RunRecord, rates: dict[str, float]) -> dict[str, object]:
     lr = json.loads(row.parameters or "{}").get("lr")
     factor = lr / rates[row.optimizer] if lr and rates[row.optimizer] else math.nan
     kept = {"factor": f"{factor:.3g}", "lr": lr, "metric": row.metric, "value": row.value, "status": row.status}
-    return {"task": row.task, "optimizer": row.optimizer} | kept | {"better": row.better, "loss": loss_of(row)}
+    return {"task": row.task, "optimizer": row.optimizer, "budget": row.budget} | kept | {"better": row.better, "loss": loss_of(row)}
 
 
 def loss_of(row: RunRecord) -> float:
@@ -95,7 +95,7 @@ def quality(one: dict[str, object]) -> tuple[float, float]:
 
 def write_trials(trials: Iterable[dict[str, object]]) -> None:
     TRIALS.parent.mkdir(parents=True, exist_ok=True)
-    columns = ("task", "optimizer", "factor", "lr", "metric", "value", "status")
+    columns = ("task", "optimizer", "budget", "factor", "lr", "metric", "value", "status")
     with TRIALS.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()

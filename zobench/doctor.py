@@ -144,7 +144,8 @@ def _store(store: Path) -> Iterator[Check]:
     yield Check("store", "ok", f"{store}: {len(rows)} runs, {failed} of them failed")
     for problem in problems:
         yield Check("store", "warn", f"skipped {problem.path}: {problem.why}")
-    left = [p for p in store.iterdir() if p.name.startswith(".")]
+    yield from _index(store)
+    left = [p for p in store.iterdir() if p.name.startswith(".") and not p.is_dir()]
     if left:
         yield Check(
             "store", "warn", f"{len(left)} unfinished writes of processes that died; safe to delete: {left[0].name} ..."
@@ -154,3 +155,16 @@ def _store(store: Path) -> Iterator[Check]:
         "store", "ok" if writable else "FAIL", "writable" if writable else f"no permission to write into {store}"
     )
     yield Check("disk", "ok" if free > ROOM else "warn", f"{free / 2**30:.1f} GiB free")
+
+
+def _index(store: Path) -> Iterator[Check]:
+    from zobench.report import index
+
+    state = index.state(store)
+    if state is None:
+        return
+    parts = [f"{state.rows} of {state.rows + state.missing} runs in {state.segments} files", f"{state.stale} stale"]
+    if state.doubtful:
+        parts.append(f"{state.doubtful} files of it not believed")
+    size = f"{state.bytes / 2**20:.1f} MiB, derived by reports, safe to delete"
+    yield Check("index", "ok", f"{store / index.FOLDER}: {', '.join(parts)}; {size}")
