@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 ORDER = ("pass", "step", "memory", "many", "language_step_sst2", "language_step_boolq", "language_step_copa")
+ORDER += ("language_evaluation_copa", "language_evaluation_sst2", "language_forwards", "report", "page")
 
 
 def table(results: list[dict]) -> str:
@@ -27,7 +28,7 @@ def table(results: list[dict]) -> str:
     named = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     rows += [
         "",
-        f"{machine['cores']} CPU cores ({machine['processor']}), {named}, {machine['date']}. Ratios within interleaved rounds.",
+        f"{machine['cores']} CPU cores ({machine['processor']}), {named}, {machine['date']}. Ratios within interleaved rounds, seconds where it says so.",
     ]
     return "\n".join(rows)
 

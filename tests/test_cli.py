@@ -283,6 +283,73 @@ def test_answers_come_as_runs_end_and_a_reader_who_leaves_stops_nothing(tmp_path
         assert process.stderr.read() == ""
 
 
+def test_a_report_says_why_one_file_cannot_be_read(tmp_path):
+    zobench(*RUN, "--budget", "steps=3", "-q")
+    (whole,) = Path("zobench-runs").glob("*.parquet")
+    assert zobench("report", whole).exit_code == 0
+    Path("half.parquet").write_bytes(whole.read_bytes()[:500])
+    result = zobench("report", "half.parquet")
+    assert result.exit_code == 5 and "half.parquet: not a readable Parquet file" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_file_that_contradicts_another_was_not_skipped(capsys):
+    from zobench.cli.common import warn
+    from zobench.record import Problem
+
+    kinds = ("content", "access", "duplicate")
+    warn(Problem(Path(f"{kind}.parquet"), "why", kind) for kind in kinds)
+    assert capsys.readouterr().err.splitlines() == [
+        "zobench: skipped content.parquet: why",
+        "zobench: skipped access.parquet: why",
+        "zobench: contradictory duplicate.parquet: why",
+    ]
+
+
+def test_an_output_named_twice_is_written_once(tmp_path):
+    zobench(*RUN, "--budget", "steps=3", "-q")
+    result = zobench("report", "-o", "b.md", "-o", "./b.md", "-o", tmp_path / "b.md", "-o", "b.csv")
+    assert result.exit_code == 0 and result.stderr.splitlines() == ["wrote b.md", "wrote b.csv"]
+    result = zobench("report", "--claimed", "-o", "b.html")
+    assert result.exit_code == 2 and "end it in .md or .json" in result.stderr and not Path("b.html").exists()
+
+
+PLAIN = (("report",), ("compare", "mezo", "sgd"), ("info", "mezo"), (*RUN, "--budget", "steps=3"), ("-h",))
+
+
+def test_a_terminal_that_has_ascii_alone_gets_every_answer(tmp_path):
+    zobench("run", "-t", "softmax_l2", "-O", "mezo,sgd", "--seeds", "2", "--budget", "steps=3", "-q")
+    environment = os.environ | {
+        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONIOENCODING": "ascii",
+        "LANG": "C",
+        "LC_ALL": "C",
+        "COLUMNS": "200",
+    }
+    for words in PLAIN:
+        command = [sys.executable, "-m", "zobench", *words]
+        done = subprocess.run(command, env=environment, capture_output=True)
+        assert done.returncode == 0 and done.stdout and b"internal error" not in done.stderr, (words, done.stderr)
+        if words[0] in ("report", "compare"):  # rich writes to stdout itself
+            text = done.stdout.decode("ascii")
+            assert ("memory x" if words == ("report",) else "forwards x") in text and "?" not in text
+
+
+READERS = (("report",), ("report", "--format", "csv"), ("list", "optimizers"), ("compare", "mezo", "sgd"), ("-h",))
+
+
+def test_a_reader_who_has_left_ends_a_report_without_a_word(tmp_path):
+    zobench("run", "-t", "softmax_l2", "-O", "mezo,sgd", "--seeds", "2", "--budget", "steps=3", "-q")
+    for words in READERS:
+        reading, writing = os.pipe()
+        os.close(reading)  # the first byte written finds nobody
+        command = [sys.executable, "-m", "zobench", *words]
+        environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+        done = subprocess.run(command, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True)
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (0, ""), (words, done)
+
+
 def test_a_larger_scale_has_a_larger_budget(tmp_path):
     plan = json.loads(
         zobench(

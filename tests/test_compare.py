@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,42 @@ def test_optimizers_are_tested_as_independent_runs(tmp_path):
     assert (line.rows, line.runs, line.verdict) == (("mezo[lr=1e-6]", "adam[lr=1e-5]"), (5, 4), "better")
 
 
+def test_what_is_shown_of_a_and_b_differs_by_a_minus_b(tmp_path):
+    """Means, not the leaderboard's interquartile means, of the very runs whose difference is tested."""
+    skewed = [0.5, 0.9, 0.91, 0.92, 0.93]  # the interquartile mean is 0.91
+    fill(tmp_path, {"seeds": skewed})
+    fill(tmp_path, {"seeds": [0.8, 0.81, 0.82]}, **ADAM)
+    for seed in range(3):  # two instances each, of one of them more runs
+        for instance, count in ((0, 3), (1, 1)):
+            common = dict(task="problems", seed=seed, task_options={"instance": instance})
+            if seed < count:
+                write(record(**common, value=0.9 - 0.2 * instance + 0.01 * seed), tmp_path)
+            if seed < 1 + instance:
+                write(record(**common, value=0.3 + 0.3 * instance - 0.02 * seed, **ADAM), tmp_path)
+    fill(tmp_path, {"gap": [1e-9, 1e-3, 1e-4]}, **GAP)
+    fill(tmp_path, {"gap": [1e-2, 1e-3, 1e-1]}, **GAP | ADAM)
+    lines = by_task(compare(optimizer(tmp_path, "mezo"), optimizer(tmp_path, "adam")))
+    assert lines["seeds"].scores[0].center == pytest.approx(np.mean(skewed)) and lines["seeds"].compared == (5, 3)
+    low, high = scipy_stats.t.interval(0.95, 4, np.mean(skewed), scipy_stats.sem(skewed))
+    assert lines["seeds"].scores[0].low == pytest.approx(low) and high > 1 and lines["seeds"].scores[0].high == 1
+    assert lines["gap"].scores[0].center == pytest.approx(10 ** (-16 / 3))  # of decades
+    assert lines["problems"].paired and lines["problems"].compared == (2, 2)
+    assert lines["seeds"].difference.high < 1
+    (wide,) = both(tmp_path / "two", {"t": [0.0, 1.0]}, {"t": [1.0, 0.2]}).lines
+    assert (wide.difference.low, wide.difference.high) == (-1, 1)  # two accuracies differ by no more
+    fill(tmp_path / "p", {"pairs": [0.9, 0.8, 0.7, 0.1]})
+    fill(tmp_path / "q", {"pairs": [0.6, 0.65, 0.55]}, "2026-02-02")
+    (pairs,) = compare(place(tmp_path / "p"), place(tmp_path / "q")).lines
+    assert pairs.scores[0].center == pytest.approx(0.8) and (pairs.compared, pairs.runs) == ((3, 3), (4, 3))
+    for line in (*lines.values(), wide, pairs):
+        scale = np.log10 if line.scale == "log" else float
+        shown = scale(line.scores[0].center) - scale(line.scores[1].center)
+        assert shown == pytest.approx(line.difference.center, rel=1e-9), line.task
+    assert "3 pairs" in screen(compare(place(tmp_path / "p"), place(tmp_path / "q")), 120)
+    text = screen(compare(optimizer(tmp_path, "mezo"), optimizer(tmp_path, "adam")), 200)
+    assert "5 / 3" in text and "means of the n runs compared" in text
+
+
 def test_correction_decides(tmp_path):
     """One p of 0.02 is enough alone, and not among ten lines."""
     a, b = [0.90, 0.91, 0.92], [0.87, 0.875, 0.88]
@@ -190,6 +227,32 @@ def test_a_failed_run_is_never_an_advantage(tmp_path):
     assert by_task(reverse)["dies"].verdict == "better"
     for text in (markdown(found), screen(found, 60), screen(found, 200)):
         assert "diverged" in text or "dies" in text
+
+
+def test_failed_runs_are_told_at_every_width(tmp_path):
+    """Side, row, how many of how many, and the first reason: no column that a narrow terminal drops hides them."""
+    a = {"t": [0.9, 0.91, None, None, None], "whole": [0.9, 0.91]}
+    fill(tmp_path / "a", a, reason="loss is [red]nan\x1b[31m")
+    write(record(task="t", seed=9, value=None, status="oom", reason="no memory"), tmp_path / "a")
+    fill(tmp_path / "b", {"t": [0.8, None, 0.82, 0.83, 0.84], "whole": [0.8, 0.81]}, "2026-02-02")
+    found = compare(place(tmp_path / "a"), place(tmp_path / "b"))
+    told = [
+        "failed: A, mezo[lr=1e-6] on t: 4 of 6 runs, seed 2: diverged: loss is",
+        "failed: B, mezo[lr=1e-6] on t: 1 of 5 runs, seed 1: diverged: loss is nan",
+    ]
+    for width in (60, 80, 100, 120, 300):
+        text = screen(found, width)
+        said = " ".join(text.split())
+        assert all(line in said for line in told) and said.count("failed:") == 2, (width, text)
+        assert "\x1b" not in text and max(map(len, text.splitlines())) <= width
+    assert markdown(found).count("\n- failed: ") == 2
+    answer = found.to_json()["lines"][0]
+    assert answer["b"]["failures"] == "1 of 5 runs, seed 1: diverged: loss is nan" and answer["b"]["failed"] == 1
+    assert by_task(found)["whole"].failures == ("", "")
+    fill(tmp_path / "c", {f"t{i:02}": [0.5, None] for i in range(70)})
+    fill(tmp_path / "d", {f"t{i:02}": [0.5, 0.6] for i in range(70)}, "2026-02-02")
+    many = screen(compare(place(tmp_path / "c"), place(tmp_path / "d")), 200)
+    assert many.count("failed: A") == 60 and "and 10 more with failed runs: -o FILE.md has all" in many
 
 
 def test_interrupted_runs_say_nothing(tmp_path):
@@ -336,6 +399,9 @@ def test_six_tasks_are_tested_and_five_are_not(tmp_path):
     assert (found.overall.tasks, found.overall.wins, found.overall.test) == (6, (6, 0, 0), "Wilcoxon signed-rank")
     assert found.overall.p == pytest.approx(2 / 2**6)  # one of 2^6 signs, two sides
     assert found.overall.superiority.center == 1.0 and found.overall.superiority.low < 0.9
+    assert "test over tasks: p = 0.031." in screen(found, 300)
+    sure = replace(found, overall=replace(found.overall, p=3e-7))
+    assert "test over tasks: p < 0.0001." in screen(sure, 300)
     for store in ("a", "b"):
         fill(tmp_path / "mixed" / store, dict(list((values if store == "a" else lower).items())[:4]), store)
         gaps = {f"g{i}": [1e-8 if store == "a" else 1e-3, 1e-7 if store == "a" else 2e-3] for i in range(3)}
@@ -459,6 +525,9 @@ def test_json_and_exit_codes(tmp_path):
     assert result.exit_code == 0 and result.stdout == "" and "wrote out/compared.md" in result.stderr
     page = Path("out/compared.md").read_text()
     assert page.startswith("# Comparison") and page.count("\n| ") == 4
+    result = zobench("a", "b", "-o", "x.json", "-o", "x.md", "-o", "./x.md")
+    assert result.stderr.splitlines() == ["wrote x.json", "wrote x.md"]
+    assert json.loads(Path("x.json").read_text()) == answer and Path("x.md").read_text().startswith("# Comparison")
 
 
 MISTAKES = [
@@ -479,6 +548,10 @@ MISTAKES = [
     (("a", "b", "--margin", "1", "--margin", "points=2"), 2, "points=1"),
     (("a", "b", "--sort", "verdicts"), 2, "did you mean verdict"),
     (("HEAD:nowhere", "b"), 2, "git knows no revision HEAD here"),
+    (("NOREV:other", "b"), 2, "git knows no revision NOREV here"),  # and not: did you mean the directory other?
+    (("a", "b", "-o", "x.txt"), 2, "output x.txt: end it in .md or .json"),
+    (("a", "b", "-o", "x.html"), 2, "end it in .md or .json"),
+    (("a", "broken.parquet"), 5, "(1 file was skipped: broken.parquet: "),
     (("a",), 2, "Missing argument"),
     (("a", "b", "-o", "a/file.md/x.md"), 6, "cannot write"),
 ]
@@ -492,6 +565,7 @@ def two_stores(tmp_path_factory):
     fill(folder / "other", {"elsewhere": [0.5]})
     (folder / "empty").mkdir()
     (folder / "a" / "file.md").write_text("")
+    (folder / "broken.parquet").write_bytes(b"PAR1")
     return folder
 
 
@@ -640,7 +714,7 @@ def test_real_optimizers_meet_where_both_ran(real):
     for group in single.values():
         mezo, adam = ([r["value"] for r in next(iter(group[name].values()))] for name in ("mezo", "adam"))
         if next(iter(group["mezo"].values()))[0]["scale"] == "log":
-            mezo, adam = np.log10(np.maximum(mezo, 1e-32)), np.log10(np.maximum(adam, 1e-32))
+            mezo, adam = np.log10(np.maximum(mezo, 1e-28)), np.log10(np.maximum(adam, 1e-28))
         expected[round(float(np.mean(mezo) - np.mean(adam)), 6)] += 1
     found = Counter(round(line["difference"]["center"], 6) for line in answer["lines"])
     assert not expected - found

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import io
 import json
 import math
 import os
 import shutil
+import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,36 @@ import click
 
 from zobench import registry
 
+File = tuple[Path, str]  # to write, and its form: md, json ...
+# For terminals that cannot write what reports are written in.
+ASCII = {"–": "-", "−": "-", "—": "-", "×": "x", "·": "|", "…": ".", "≤": "<", "≥": ">", "“": '"', "”": '"'}
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    """Something of the same width for each character that an encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(ASCII.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("zobench", _replaced)
+
 
 class Commands(click.Group):
     """Turns what a user can cause into one line and an exit code; `zobench -t ... -O ...` means `run`."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a name or a sign that the terminal lacks must not end a command
+                stream.reconfigure(errors="zobench")
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)  # which prints the help
+        except BrokenPipeError:
+            _forsake()
+            raise click.exceptions.Exit(0) from None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0].startswith("-") and args[0] not in ("--help", "-h", "--version"):
@@ -41,10 +72,11 @@ class Commands(click.Group):
             click.echo(f"zobench: {error}", err=True)
             ctx.exit(error.code)
         except KeyboardInterrupt:
+            ignore_ctrl_c()
             click.echo("zobench: interrupted", err=True)
             ctx.exit(130)
         except BrokenPipeError:
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader has left; the interpreter must not complain
+            _forsake()
             ctx.exit(0)
         except (click.exceptions.Exit, click.Abort):
             raise
@@ -58,6 +90,17 @@ class Commands(click.Group):
                 f"zobench: internal error: {type(error).__name__}: {error} (ZOBENCH_DEBUG=1 shows where)", err=True
             )
             ctx.exit(1)
+
+
+def _forsake() -> None:
+    """The reader of stdout has left: the interpreter must not complain of what it could not write."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def ignore_ctrl_c() -> None:
+    """While the interpreter ends: another one would take the exit code, and everything is stored."""
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class OneOf(click.Choice):
@@ -113,7 +156,7 @@ def check_stores(places: Iterable[Path]) -> None:
     from zobench.spec import NothingMeasured
 
     for place in places:
-        if not place.is_dir():
+        if not place.exists():  # one file is a store, too
             raise NothingMeasured(f"there is no store {place}; `zobench run -t softmax_l2 -O mezo` makes one")
 
 
@@ -129,25 +172,50 @@ def write_text(path: Path, text: str) -> None:
         raise EnvironmentUnmet(f"cannot write {path}: {error.strerror}") from error
 
 
+def written(names: Iterable[str], endings: Sequence[str] = ("md", "json"), default: str | None = None) -> list[File]:
+    """The files that -o names and the form of each, by its ending or else `default`; a file named twice is one."""
+    found: dict[Path, File] = {}
+    for name in names:
+        ending = Path(name).suffix.removeprefix(".").lower()
+        form = {"markdown": "md", "htm": "html"}.get(ending, ending)
+        form = form if form in endings else default
+        if form not in endings:
+            known = [f".{e}" for e in endings]
+            raise click.UsageError(f"output {name}: end it in {', '.join(known[:-1])} or {known[-1]}")
+        found.setdefault(Path(name).resolve(), (Path(name), form))
+    return list(found.values())
+
+
 def give(
-    answer: Any, markdown: Callable[[Any], str], show: Callable[[Any, Any], None], output: str | None, as_json: bool
+    answer: Any, markdown: Callable[[Any], str], show: Callable[[Any, Any], None], files: Iterable[File], as_json: bool
 ) -> None:
-    """A report in the form that was asked for: a file, JSON, or a table."""
+    """A report in the forms that were asked for: files, JSON, or a table."""
     warn(answer.problems)
-    if output:
-        write_text(Path(output), markdown(answer))
-        click.echo(f"wrote {output}", err=True)
+    files = list(files)
+    for path, form in files:
+        write_text(path, markdown(answer) if form == "md" else json.dumps(answer.to_json(), indent=2) + "\n")
+        click.echo(f"wrote {path}", err=True)
     if as_json:
         click.echo(json.dumps(answer.to_json(), indent=2))
-    elif not output:
-        from rich.console import Console
+    elif not files:
+        show(answer, screen())
 
-        show(answer, Console())
+
+def screen(**options: Any) -> Any:
+    """A rich console on stdout whose reader may leave, as that of any other output."""
+    from rich.console import Console
+
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:  # rich would exit 1
+            raise BrokenPipeError
+
+    return Screen(**options)
 
 
 def warn(problems: Iterable[Any]) -> None:
     for problem in problems:
-        click.echo(f"zobench: skipped {problem.path}: {problem.why}", err=True)
+        word = "contradictory" if problem.kind == "duplicate" else "skipped"
+        click.echo(f"zobench: {word} {problem.path}: {problem.why}", err=True)
 
 
 def table(rows: list[dict[str, Any]], as_json: bool, indent: str = "") -> None:

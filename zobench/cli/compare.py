@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zobench import registry
-from zobench.cli.common import OneOf, give, json_option, many
+from zobench.cli.common import OneOf, give, json_option, many, written
 
 if TYPE_CHECKING:
     from zobench.record import Problem
@@ -58,11 +58,14 @@ HASH = re.compile(r"[0-9a-f]{40,64}")
 )
 @click.option("--only-changed", is_flag=True, help="Show only what is better or worse.")
 @click.option("--sort", type=OneOf(SORTS), default="task", show_default=True, help="Order of the lines.")
-@click.option("-o", "--output", metavar="FILE.md", help="Write Markdown.")
+@click.option(
+    "-o", "--output", "outputs", multiple=True, metavar="FILE",
+    help="Write a file; its ending says what: .md or .json. Repeatable.",
+)  # fmt: skip
 @json_option
 def compare(
     a: str, b: str, store: str | None, tasks: list[str], optimizers: list[str], suites: list[str], margins: list[str],
-    alpha: float, only_changed: bool, sort: str, output: str | None, as_json: bool,
+    alpha: float, only_changed: bool, sort: str, outputs: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Say of A whether it is better than B, the same, worse, or undecided, and by how much.
 
@@ -85,6 +88,7 @@ def compare(
     if not 0 < alpha < 1:
         raise click.UsageError(f"alpha {alpha:g}: must be between 0 and 1")
     given = _margins(margins)
+    files = written(outputs)
     with ExitStack() as stack:
         asked = _Asked(Path(store) if store else plan.default_store(), stack)
         sides = [asked.side(text) for text in (a, b)]
@@ -97,7 +101,7 @@ def compare(
     found = comparison.compare(
         sides[0], sides[1], margins=given, alpha=alpha, only_changed=only_changed, sort=sort, problems=asked.problems
     )
-    give(found, markdown, show, output, as_json)
+    give(found, markdown, show, files, as_json)
 
 
 def _margins(texts: list[str]) -> dict[str, float] | float | None:
@@ -245,19 +249,15 @@ class _Asked:
         rows = self._stored()
         names = sorted({row["optimizer"] for row in rows})
         commits = ", ".join(sorted({commit[:12] for r in rows if (commit := commit_of(r))})) or "no known commit"
+        revision, colon, directory = text.partition(":")
+        named = "" if text.startswith("-") else _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+        if colon and revision and directory and "[" not in revision:
+            missing = f"there is no directory {directory} at {revision}"
+            return f"{text!r}: {missing if named else f'git knows no revision {revision} here'}"
         beside = sorted(p.name for p in Path().iterdir() if p.is_dir() and not p.name.startswith("."))
         likely = difflib.get_close_matches(text.strip("/"), beside, n=1, cutoff=0.7)
         near = f"; did you mean the directory {likely[0]}?" if likely else ""
         near = registry.did_you_mean(text.partition("[")[0], names) or near
-        revision, colon, directory = text.partition(":")
-        named = "" if text.startswith("-") else _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-        if colon and not near:
-            why = (
-                f"there is no directory {directory} at {revision}"
-                if named
-                else f"git knows no revision {revision} here"
-            )
-            return f"{text!r}: {why}"
         if not rows:
             empty = f"{self.store} holds no results in which to look for a commit or an optimizer (--store DIR)"
             return f"{text!r} is no directory{near}, and {empty}"
@@ -286,9 +286,8 @@ class _Asked:
         rows, problems = files(path)
         self.problems += [p for p in problems if p not in self.problems]
         if not rows:
-            skipped = (
-                f" ({len(problems)} files were skipped: {problems[0].path}: {problems[0].why})" if problems else ""
-            )
+            count = "1 file was" if len(problems) == 1 else f"{len(problems)} files were"
+            skipped = f" ({count} skipped: {problems[0].path}: {problems[0].why})" if problems else ""
             raise NothingMeasured(f"no results in {says}{skipped}; make some: zobench run -t TASK -O OPTIMIZER")
         return Side(text, "place", says, standing(rows))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from zobench.record import RunRecord
 
-from zobench.cli.common import execute, given, json_option, many, table
+from zobench.cli.common import execute, given, ignore_ctrl_c, json_option, many, table
 
 FIRST = ("softmax_l2",), ("mezo",)  # what `zobench run` alone does
 NEXT = """\
@@ -223,17 +222,11 @@ def _answer_run(rows: list[RunRecord], reused: list[bool], as_json: bool, store:
     if as_json:
         click.echo(json.dumps([_summary(row, found) for row, found in zip(rows, reused, strict=True)], indent=2))
     if any(row.status == "interrupted" for row in rows):
-        _ignore_ctrl_c()
+        ignore_ctrl_c()
         click.get_current_context().exit(130)
     failed = [row for row in rows if row.status != "ok"]
     if failed:
         raise RunsFailed(f"{len(failed)} of {len(rows)} runs failed; each is stored in {store} with its reason")
-
-
-def _ignore_ctrl_c() -> None:
-    """While the interpreter ends: another one would take the exit code, and everything is stored."""
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _summary(row: RunRecord, found: bool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from zobench import registry
 if TYPE_CHECKING:
     pass
 
-from zobench.cli.common import execute, json_option
+from zobench.cli.common import execute, json_option, screen
 
 RIVALS = ("sgd", "adam", "mezo")  # beside which `zobench test` places an optimizer
 ARENA, ARENA_BUDGET = ("softmax_ce", "quadratic", "bigram"), "forwards=1000"
@@ -94,8 +94,6 @@ def _place(subject: Any, quiet: bool) -> Any:
             raise KeyboardInterrupt
         board = make_board([Path(folder)])
     if not quiet:
-        from rich.console import Console
-
         click.echo()
-        show(board, Console())
+        show(board, screen())
     return board

@@ -24,7 +24,7 @@ from zobench.record import Problem, json_text, plain
 from zobench.report import index, stats
 from zobench.report.read import COLUMNS, IDENTITY
 from zobench.report.stats import Interval, Sample
-from zobench.report.tables import BLAMED, CONDITIONS, LEARNED, PERCENT, POOLED, option_text, parsed
+from zobench.report.tables import BLAMED, CONDITIONS, LEARNED, PERCENT, POOLED, SIGNED, inside, option_text, parsed
 from zobench.spec import NothingMeasured, UsageError
 
 VERDICTS = ("better", "same", "worse", "undecided", "same run")
@@ -62,11 +62,13 @@ class Line:
     metric: str
     better: str  # higher | lower
     scale: str  # linear | log
-    scores: tuple[Interval | None, Interval | None]
+    scores: tuple[Interval | None, Interval | None]  # means of what is compared: they differ by `difference`
+    compared: tuple[int, int]  # how many values those are means of: runs, or pairs
     runs: tuple[int, int]  # that gave a number, shared ones included
     failed: tuple[int, int]  # that gave none, through their own fault
+    failures: tuple[str, str]  # how many runs gave no number, and why the first did; empty where all gave one
     shared: int  # runs that both sides hold
-    difference: Interval | None  # A less B
+    difference: Interval | None  # mean of A less mean of B
     effect: float | None  # positive where A is better
     superiority: Interval | None  # the chance that a run of A is better than one of B
     paired: bool | None
@@ -143,7 +145,9 @@ def _line_json(line: Line) -> dict[str, Any]:
         "row": found.pop("rows"),
         "score": found.pop("scores"),
         "n": found.pop("runs"),
+        "compared": found.pop("compared"),
         "failed": found.pop("failed"),
+        "failures": found.pop("failures"),
     }
     costs = found.pop("costs")
     for i, name in enumerate("ab"):
@@ -234,7 +238,6 @@ def compare(
     if not pairs:
         raise NothingMeasured(_nothing_in_common(a, b))
     lines = [_line(pair, 1 - alpha) for pair in pairs]
-    lines = _scored(lines, pairs, 1 - alpha)
     lines = _decided(lines, pairs, _margins(margins, lines), alpha)
     lines = _sorted(lines, sort)
     shown = [line for line in lines if line.verdict in ("better", "worse")] if only_changed else lines
@@ -469,12 +472,13 @@ def _unmet(places: dict[Key, list[Record]], labels: Mapping[Key, str]) -> list[A
 
 
 def _line(pair: _Pair, level: float) -> Line:
-    """The line before its scores and its verdict, which come to all lines together."""
+    """The line before its verdict, which comes to all lines together."""
     first, (a, b) = pair.first, pair.fresh
     better, scale = first["better"] or "higher", first["scale"] or "linear"
     found = None
     if pair.samples[0].values and pair.samples[1].values:
         found = stats.compare(*pair.samples, better, scale, _resolution(pair), level=level)
+    values = _compared(pair, bool(found and found.paired), scale)
     untimed = _untimed(a or pair.a, b or pair.b)
     whole = _sample(pair.a), _sample(pair.b)
     task, where = _title(first)
@@ -485,11 +489,13 @@ def _line(pair: _Pair, level: float) -> Line:
         metric=first["metric"] or "score",
         better=better,
         scale=scale,
-        scores=(None, None),
+        scores=(_mean_of(values[0], first, level), _mean_of(values[1], first, level)),
+        compared=(len(values[0]), len(values[1])),
         runs=(len(whole[0].values), len(whole[1].values)),
         failed=(whole[0].failed, whole[1].failed),
+        failures=(_failures(pair.a), _failures(pair.b)),
         shared=pair.shared,
-        difference=found.difference if found else None,
+        difference=_possible(found.difference, first) if found else None,
         effect=found.effect if found else None,
         superiority=found.superiority if found else None,
         paired=found.paired if found else None,
@@ -503,24 +509,54 @@ def _line(pair: _Pair, level: float) -> Line:
     )
 
 
-def _scored(lines: Sequence[Line], pairs: Sequence[_Pair], level: float) -> list[Line]:
-    """With the score of each side, of all its runs; at once, because many intervals are quicker together."""
-    samples = [(_sample(pair.a), _sample(pair.b)) for pair in pairs]
-    found: dict[tuple[int, int], Interval] = {}
-    for scale in ("linear", "log"):
-        places = [
-            (i, j) for i, line in enumerate(lines) for j in (0, 1) if line.scale == scale and samples[i][j].values
-        ]
-        intervals = stats.score_intervals([_strata(samples[i][j]) for i, j in places], scale, level)
-        found |= dict(zip(places, intervals, strict=True))
-    return [replace(line, scores=(found.get((i, 0)), found.get((i, 1)))) for i, line in enumerate(lines)]
+def _compared(pair: _Pair, paired: bool, scale: str) -> tuple[list[float], list[float]]:
+    """The values whose means are compared, as `stats.compare` takes them; all of a side where nothing is compared.
+
+    In pairs: those of the units that both sides have, or the means on each problem that both have where these are more.
+    """
+    a, b = pair.samples
+    if not (a.values and b.values):
+        return list(_sample(pair.a).values.values()), list(_sample(pair.b).values.values())
+    if not paired:
+        return list(a.values.values()), list(b.values.values())
+    mine, theirs = _by_problem(a), _by_problem(b)
+    units, problems = a.values.keys() & b.values.keys(), mine.keys() & theirs.keys()
+    if len(units) >= len(problems):
+        return [a.values[u] for u in a.values if u in units], [b.values[u] for u in a.values if u in units]
+    means = ([stats.mean_interval(side[p], scale).center for p in mine if p in problems] for side in (mine, theirs))
+    return next(means), next(means)
 
 
-def _strata(sample: Sample) -> tuple[list[float], list[Any] | None]:
-    """Values and the problem of each, where problems were run several times."""
-    problems = list((sample.problems or {}).values())
-    repeated = min(Counter(problems).values()) > 1
-    return list(sample.values.values()), problems if repeated else None
+def _by_problem(sample: Sample) -> dict[Any, list[float]]:
+    found: dict[Any, list[float]] = {}
+    for unit, value in sample.values.items():
+        found.setdefault((sample.problems or {}).get(unit), []).append(value)
+    return found
+
+
+def _mean_of(values: Sequence[float], first: Record, level: float) -> Interval | None:
+    if not values:
+        return None
+    return inside(stats.mean_interval(values, first["scale"] or "linear", level), first["metric"] or "score")
+
+
+def _possible(difference: Interval | None, first: Record) -> Interval | None:
+    """Within what the metric allows: two accuracies are no more than 1 apart."""
+    metric = first["metric"]
+    if difference is None or difference.low is None or difference.high is None or metric not in PERCENT:
+        return difference
+    most = 2.0 if metric in SIGNED else 1.0
+    return replace(difference, low=max(difference.low, -most), high=min(difference.high, most))
+
+
+def _failures(records: Sequence[Record]) -> str:
+    """`3 of 5 runs, seed 2: diverged: loss is nan`, of the first of them."""
+    failed = sorted((r for r in records if _status(r) != "ok"), key=lambda r: (r["seed"], r["data_seed"], r["cell"]))
+    if not failed:
+        return ""
+    first = failed[0]
+    reason = (first["reason"] or "no reason recorded")[:200]
+    return f"{len(failed)} of {_count(len(records), 'run')}, seed {first['seed']}: {_status(first)}: {reason}"
 
 
 def _print(record: Record) -> str:

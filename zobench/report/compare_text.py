@@ -16,7 +16,7 @@ from zobench.report.stats import Interval
 from zobench.report.text import NONE, clean, number, score
 
 HEADERS = (
-    *("task", "conditions", "row", "A is", "B is", "A", "B", "A - B", "effect", "P(A better)", "p", "verdict"),
+    *("task", "conditions", "row", "A is", "B is", "n", "A", "B", "A - B", "effect", "P(A better)", "p", "verdict"),
     *("forwards ×", "ms/step ×", "memory ×", "state ×", "FLOPs ×", "notes"),
 )
 LEFT = ("task", "conditions", "row", "A is", "B is", "verdict", "notes")
@@ -32,7 +32,7 @@ DISPENSABLE = (
         ("P(A better)",),
         ("effect",),
     ),
-    *(("memory ×",), ("ms/step ×",), ("forwards ×",), ("p",), ("A", "B")),
+    *(("memory ×",), ("ms/step ×",), ("forwards ×",), ("n",), ("p",), ("A", "B")),
 )
 SHORT = ("A", "B", "P(A better)")  # whose intervals go before any column does
 RATIOS = {
@@ -44,14 +44,21 @@ RATIOS = {
 }
 STYLES = {"better": "green", "worse": "red", "undecided": "yellow", "same": "", "same run": "dim"}
 MOST = 10  # rows without a counterpart that a terminal lists
+TINY = 1e-4  # what is below is not told apart from 0
+FAILED = 60  # lines about failed runs that a terminal prints
 
-LEGEND = "A - B with its interval: points of an accuracy, a factor on a log scale; p after Holm's correction; seeds needed a side"
+LEGEND = (
+    "A, B: means of the n runs compared; A - B: the difference of these means, on a log scale their ratio; intervals of "
+    "Student's t; p after Holm's correction; seeds needed a side"
+)
 
 RULES = f"""\
-A against B, under equal conditions. Scores are as on the leaderboard; A - B is the difference of the means with its interval
-(a factor, A / B, where the scale is log), and positive effects (Hedges' g, or d_z of pairs) are in A's favour. P(A better) is
-the chance that a run of A is better than one of B. Of the same row of two stores or commits, runs of the same cell are compared
-as pairs; runs that both sides hold are no evidence, and left out. p is two-sided, after Holm's correction for all lines.
+A against B, under equal conditions. A and B are the means of the n runs (or pairs) that are compared, geometric ones where the
+scale is log; the leaderboard has interquartile means of all runs. A - B is the difference of these means (their ratio A / B
+where the scale is log), and all three have Student's t intervals. Positive effects (Hedges' g, or d_z of pairs) are in A's
+favour. P(A better) is the chance that a run of A is better than one of B. Of the same row of two stores or commits, runs of
+the same cell are compared as pairs; runs that both sides hold are no evidence, and left out. p is two-sided, after Holm's
+correction for all lines.
 
 A is better or worse where p is below alpha; the same where the whole interval of the difference lies within the smallest
 difference that matters ({MARGINS["points"]:g} point of an accuracy, a factor of {MARGINS["factor"]:g} on a log scale, \
@@ -80,6 +87,11 @@ def show(found: Compared, console: Console) -> None:
             style = STYLES[line.verdict]
             table.add_row(*(Text(clean(row[name]), style=style if name == "verdict" else "") for name in headers))
         console.print(table)
+    failed = _failed(found)
+    for line in failed[:FAILED]:
+        console.print(Text(clean(line), style="red"))
+    if len(failed) > FAILED:
+        console.print(Text(f"and {len(failed) - FAILED} more with failed runs: -o FILE.md has all", style="dim"))
     for i, sentence in enumerate(_sentences(found)):
         console.print(Text(clean(sentence), style="bold" if i == 0 else ""))
     for name, alone in zip("AB", found.alone, strict=True):
@@ -101,6 +113,8 @@ def markdown(found: Compared) -> str:
         lines += [_row(headers), _row("---" if name in LEFT else "---:" for name in headers)]
         lines += [_row(_cell(name, row[name]) for name in headers) for row in rows]
         lines += [""]
+    failed = [f"- {escape(line)}" for line in _failed(found)]
+    lines += [*failed, ""] if failed else []
     lines += [line for sentence in _sentences(found) for line in (escape(sentence), "")]
     for name, alone in zip("AB", found.alone, strict=True):
         cells = [f"- {escape(_alone(one))}: {', '.join(code(cell) for cell in one.cells)}" for one in alone]
@@ -140,8 +154,7 @@ def _table(found: Compared) -> tuple[list[str], list[str], list[dict[str, str]]]
 
 def _cells(line: Line, found: Compared, shared: list[str], notes: list[str]) -> dict[str, str]:
     one_metric = len({_metric(other) for other in _shown(found)}) == 1
-    kin = [other.where for other in _shown(found) if (other.task, other.where[0]) == (line.task, line.where[0])]
-    telling = [part for part in line.where if any(part not in where for where in kin)]
+    telling = _telling(line, found)
     conditions = [part for part in line.where if part not in shared + telling] + ([] if one_metric else [_metric(line)])
     return {
         "task": ", ".join([line.task, *telling]),
@@ -149,6 +162,7 @@ def _cells(line: Line, found: Compared, shared: list[str], notes: list[str]) -> 
         "row": line.rows[0],
         "A is": line.rows[0],
         "B is": line.rows[1],
+        "n": _compared(line),
         "A": score(line.scores[0], line.metric, line.scale),
         "B": score(line.scores[1], line.metric, line.scale),
         "A - B": difference(line),
@@ -159,6 +173,27 @@ def _cells(line: Line, found: Compared, shared: list[str], notes: list[str]) -> 
         **{header: ratio(line.costs[name][2]) for header, name in RATIOS.items()},
         "notes": "; ".join(note for note in line.notes if note not in notes),
     }
+
+
+def _telling(line: Line, found: Compared) -> list[str]:
+    """The conditions that tell the line from others of its task."""
+    kin = [other.where for other in _shown(found) if (other.task, other.where[:1]) == (line.task, line.where[:1])]
+    return [part for part in line.where if any(part not in where for where in kin)]
+
+
+def _compared(line: Line) -> str:
+    a, b = line.compared
+    return f"{a} pairs" if line.paired and a > 1 else str(a) if a == b else f"{a} / {b}"
+
+
+def _failed(found: Compared) -> list[str]:
+    """A line for each row with runs that gave no number, by side."""
+    return [
+        f"failed: {name}, {line.rows[i]} on {', '.join([line.task, *_telling(line, found)])}: {line.failures[i]}"
+        for line in _shown(found)
+        for i, name in enumerate("AB")
+        if line.failures[i]
+    ]
 
 
 def _metric(line: Line) -> str:
@@ -197,7 +232,7 @@ def _chance(interval: Interval | None) -> str:
 def p_text(p: float | None) -> str:
     if p is None:
         return NONE
-    return "<1e-4" if p < 1e-4 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+    return "<1e-4" if p < TINY else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
 def ratio(x: float | None) -> str:
@@ -252,7 +287,8 @@ def _overall(overall: Overall) -> str:
     if overall.superiority is not None:
         text += f"; a run of A is better with probability {_chance(overall.superiority)}"
     if overall.p is not None:
-        return f"{text}; {overall.test} test over tasks: p = {p_text(overall.p)}."
+        p = f"p < {TINY:g}" if overall.p < TINY else f"p = {p_text(overall.p)}"
+        return f"{text}; {overall.test} test over tasks: {p}."
     return f"{text}; no test over fewer than {FEWEST_TASKS} tasks."
 
 
