@@ -475,10 +475,15 @@ def test_colours_stay_apart_for_the_colour_blind(colours: tuple[str, ...], groun
 
 
 def test_a_name_has_one_colour_and_lines_of_a_figure_differ():
-    names = ["mezo", "adam", "sgd", "i3s", "galore", "adagrad", "rmsprop", "adaptive"]
+    owners = [n for n, (_, dashes) in palette.FIXED.items() if dashes == 0]
+    names = [*("i3s", "galore", "rmsprop", "adaptive", "adamw"), *owners]
     found = palette.styles(names)
-    assert [c for c, _ in found] == [palette.colour(n) for n in names]
+    assert sorted(c for c, _ in found[5:]) == sorted(palette.LIGHT)  # theirs, though others are drawn before them
+    assert [c for c, _ in found[5:]] == [palette.colour(n) for n in owners]
     assert len(set(found)) == len(names)
+    few = palette.styles(["mezo", "mezo-momentum", "adam"])  # mezo-momentum shares mezo's blue, adam comes before it
+    assert [c for c, _ in few] == [palette.colour("mezo"), palette.colour("sgd"), palette.colour("adam")]
+    assert few[1][1] == palette.dash("mezo-momentum")
     assert palette.styles(["mezo"]) == [(palette.colour("mezo"), palette.dash("mezo"))]
     assert len({palette.FIXED[n] for n in palette.FIXED}) == len(palette.FIXED)
     assert palette.colour("anything <new>") in palette.LIGHT and palette.colour("adam", dark=True) in palette.DARK

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -19,13 +20,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_boards import HOSTILE, curve, hostile_board, large_board, points, row, run, section, small_board
+from page_boards import (
+    HOSTILE,
+    cost_board,
+    curve,
+    hostile_board,
+    large_board,
+    points,
+    row,
+    run,
+    section,
+    small_board,
+    small_claims,
+)
 
 from zobench.report import curves as learning
 from zobench.report.page import page
 from zobench.report.page.data import CELL, LONGEST, digits, embedded, payload, section_id
 from zobench.report.stats import FLOOR, Interval
-from zobench.report.tables import Board
+from zobench.report.summary import summaries
+from zobench.report.tables import Board, Row
 from zobench.report.text import clean
 
 HERE = Path(__file__).parent
@@ -195,9 +209,9 @@ def test_same_bytes_in_another_process() -> None:
 @pytest.mark.parametrize(
     "x, expected",
     [
-        (0.123456, 0.1235),
-        (1234567.0, 1235000),
-        (-9.99996e-12, -1e-11),
+        (0.12345678, 0.123457),
+        (12345678.0, 12345700),
+        (-9.9999996e-12, -1e-11),
         (2.0, 2),
         (0.0, 0),
         (1e300, 1e300),
@@ -216,7 +230,7 @@ def test_digits(x: float | None, expected: float | None) -> None:
 def decoded(data: Any, section_: int, row_: int) -> dict[str, Any]:
     """A curve of the JSON, by the description in zobench/report/page/data.py."""
     curves = data["sections"][section_]["curves"]
-    costs, steps, clock, flops, joules, levels, below, above, n = curves["rows"][row_]
+    costs, steps, clock, flops, joules, levels, below, above, n, *kept = curves["rows"][row_]
 
     def value(level: float) -> float:
         return 10 ** (level / 1000) if curves["unit"] is None else level * curves["unit"]
@@ -234,6 +248,7 @@ def decoded(data: Any, section_: int, row_: int) -> dict[str, Any]:
         low=None if below is None else np.array([value(x - d) for x, d in zip(level, below, strict=True)]),
         high=None if above is None else np.array([value(x + d) for x, d in zip(level, above, strict=True)]),
         n=n,
+        kept=np.array([value(x + d) for x, d in zip(level, kept[0] if kept else [0] * len(level), strict=True)]),
     )
 
 
@@ -259,9 +274,25 @@ def test_linear_curve_comes_back() -> None:
     assert came["joules"] is None and came["n"] == 3
 
 
+@pytest.mark.parametrize("scale, best", [("linear", np.fmax), ("log", np.fmin)])
+def test_what_was_kept_comes_back(scale: str, best: np.ufunc) -> None:
+    """Had the budget ended at a point, the runs would have ended with the best until then, not with the last."""
+    center = 0.5 + 0.4 * np.random.RandomState(1).rand(40)
+    kept = best.accumulate(center)
+    came = of_curve(replace(curve(center), kept=kept), scale)
+    np.testing.assert_allclose(came["kept"], kept, rtol=1.2e-3)
+    np.testing.assert_allclose(came["center"], center, rtol=1.2e-3)
+
+
+def test_numbers_are_rounded_once() -> None:
+    """With three digits 1.2348 is 1.23, and 88.449 % is 88.4; by way of four they would be 1.24 and 88.5."""
+    rows = json.loads(embedded(payload(cost_board())))["sections"][0]["rows"]
+    assert rows["seconds"] == [1.2348, 10] and rows["score"] == [[0.88449], [0.9]]
+
+
 def test_log_curve_comes_back() -> None:
-    """To half a thousandth of a decade, 0.12 %, over thirty decades."""
-    center = np.geomspace(1.0, 1e-30, 40)
+    """To half a thousandth of a decade, 0.12 %, over 28 decades."""
+    center = np.geomspace(1.0, FLOOR, 40)
     came = of_curve(curve(center), "log")
     np.testing.assert_allclose(came["center"], center, rtol=1.2e-3)
     assert came["low"] is None and came["high"] is None
@@ -293,9 +324,9 @@ def test_rows_and_runs() -> None:
     assert rows["reference"] == [None, None, None, None, None, 1]
     assert "flops" not in rows and "joules" not in rows  # no row has them
     assert rows["cost"][0] == 2000 and rows["cost"][1] is None  # 2,000 is not 2,000 + 2 x 500; the others follow
-    cells, seeds, data_seeds, instances, values, statuses, reasons, classes = table["runs"][3]
+    cells, seeds, data_seeds, values, statuses, classes, reasons = table["runs"][3]  # no instances
     assert cells.split() == [r.cell[:CELL] for r in board.sections[0].rows[3].runs]
-    assert (seeds, data_seeds, instances, values) == ([0, 1, 2], 0, None, [0.7, None, None])
+    assert (seeds, data_seeds, values) == ([0, 1, 2], 0, [0.7, None, None])
     assert [texts[i] for i in statuses] == ["ok", "diverged", "diverged"]
     assert [None if i is None else texts[i] for i in reasons] == [None, *["the loss is nan at step 3"] * 2]
     assert texts[classes] == "exact"
@@ -337,6 +368,57 @@ def test_performance_profile() -> None:
     assert [s for t, s in zip(profile["taus"], shares["b"], strict=True) if t < 2] == [0.5] * profile["taus"].index(2)
     assert shares["b"][-1] == 1
     assert (profile["tasks"], profile["problems"], profile["left_out"]) == (2, 2, 0)
+
+
+def test_profile_of_each_summary() -> None:
+    """One chart for each model, adapter and budget; for an optimizer stands the setting that is best on validation.
+
+    Validated after 0, 10, 20 and 30 forwards: mezo 50, 90, 95, 96 % at one rate, 50, 55, 60, 65 % at another, whose test
+    score is higher; lozo 50, 60, 80, 95.5 %. Solved is 50 + 0.9 (96 - 50) = 91.4 %: mezo after 20, lozo after 30.
+    """
+    lines = {"slow": [0.5, 0.55, 0.6, 0.65], "fast": [0.5, 0.9, 0.95, 0.96], "lozo": [0.5, 0.6, 0.8, 0.955]}
+    scores = {"slow": 0.9, "fast": 0.8, "lozo": 0.85}
+
+    def lineup() -> list[Row]:
+        return [
+            row(
+                "lozo" if name == "lozo" else "mezo",
+                (1, 3),
+                Interval(scores[name]),
+                label=name,
+                full_label=name,
+                validation=values[-1],
+                runs=[run(s, scores[name], name, points=points(values)) for s in range(3)],
+            )
+            for name, values in lines.items()
+        ]
+
+    tables = [section(task, lineup()) for task in ("a", "b")] + [section(task, lineup()) for task in ("a", "b")]
+    for table in tables[2:]:
+        table.conditions["adapter"] = "lora[r=8]"
+    board = Board([*tables, section("a", lineup(), partial=True)], [])
+    data = json.loads(embedded(payload(board, None, summaries(board))))
+    texts = data["texts"]
+    full = "random:tiny · float32 · forwards=2000 · batch 16 · test score"
+    adapted = "random:tiny · lora[r=8] · float32 · forwards=2000 · batch 16 · test score"
+    profiles = {texts[p["about"]]: p for p in data["profiles"]}
+    assert set(profiles) == {full, adapted, f"{full} · PARTIAL DATA"} and len(data["profiles"]) == 3
+    places = {section["id"]: i for i, section in enumerate(data["sections"])}
+    found = {texts[s["about"]]: (s["profile"], [places[id_] for _, id_ in s["tasks"]]) for s in data["summaries"]}
+    assert found == {
+        full: (data["profiles"].index(profiles[full]), [0, 1]),
+        adapted: (data["profiles"].index(profiles[adapted]), [2, 3]),
+    }
+    for profile in (profiles[full], profiles[adapted]):
+        shares = dict(zip([texts[i] for i in profile["names"]], profile["shares"], strict=True))
+        assert set(shares["mezo"]) == {1}
+        assert shares["lozo"] == [float(t >= 1.5) for t in profile["taus"]]
+        assert (profile["tasks"], profile["problems"], profile["left_out"]) == (2, 6, 0)
+
+
+def test_claims_point_to_the_note_in_their_row() -> None:
+    rules = payload(small_board(), small_claims())["claims"]["rules"]
+    assert "numbered" not in rules and rules.endswith("Open its row and read the note before quoting a value.")
 
 
 def test_an_empty_table_and_no_curves() -> None:

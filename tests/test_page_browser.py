@@ -14,8 +14,18 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 import pytest
-from page_boards import HOSTILE, hostile_board, large_board, scaled_board, small_board, small_claims
+from page_boards import (
+    HOSTILE,
+    cost_board,
+    hostile_board,
+    large_board,
+    scaled_board,
+    small_board,
+    small_claims,
+    stopped_board,
+)
 
+from zobench.report import palette
 from zobench.report.curves import pareto
 from zobench.report.page import page as make_page
 from zobench.report.page.data import CELL, LONGEST, section_id
@@ -59,6 +69,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ("hostile", hostile_board()),
         ("scaled", scaled_board(100, 100)),
         ("long", LONG),
+        ("stopped", stopped_board()),
+        ("cost", cost_board()),
     ):
         found[name] = folder / f"{name} board.html"
         claims = small_claims() if name == "small" else None
@@ -89,11 +101,21 @@ class Reader:
         return self.tab
 
     def query(self) -> dict[str, str]:
-        return {k: v[0] for k, v in parse_qs(self.tab.url.partition("?")[2]).items()}
+        url = self.tab.evaluate("location.href")  # Playwright's own copy may be late
+        return {k: v[0] for k, v in parse_qs(url.partition("?")[2]).items()}
 
     def first_cells(self) -> list[str]:
         """The optimizers in the first table of the page, in order."""
         return self.tab.locator(".table tbody > tr:not(.details) > th a").all_inner_texts()
+
+
+def until(tab: Any, expression: str) -> None:
+    """Wait for the expression to be true. (Playwright's own way evaluates in the page, which the policy forbids.)"""
+    for _ in range(100):
+        if tab.evaluate(expression):
+            return
+        tab.wait_for_timeout(50)
+    raise AssertionError(expression)
 
 
 @pytest.fixture
@@ -128,6 +150,48 @@ def test_links_lead_on_and_back(reader: Reader) -> None:
     tab.go_back()
     tab.go_back()
     sync_api.expect(tab.locator("h1")).to_have_text("Which optimizer should I use?")
+
+
+def test_back_to_where_one_was(browser: Any, files: dict[str, Path]) -> None:
+    """Back and loading again go to the place that was left, charts above it or not; a new page begins at its top."""
+    reader = Reader(browser, files["long"], viewport={"width": 1280, "height": 500})
+    tab = reader.go(f"#/task/{section_id(LONG.sections[0])}?all=1")
+    link = tab.locator(".table tbody th a").nth(35)
+    link.scroll_into_view_if_needed()
+    place = tab.evaluate("scrollY")
+    assert place > 500
+    link.click()
+    sync_api.expect(tab.locator("h1")).to_have_text("optimizer-35")
+    assert tab.evaluate("scrollY") == 0
+    tab.go_back()
+    sync_api.expect(tab.locator("h1")).to_have_text("task_0")
+    assert tab.evaluate("scrollY") == place
+    tab.evaluate("scrollTo(0, document.body.scrollHeight)")
+    tab.locator("figure .plot svg").nth(1).wait_for(state="attached")
+    tab.evaluate("scrollTo(0, document.body.scrollHeight)")
+    until(tab, "history.state?.y === scrollY")
+    place = tab.evaluate("scrollY")
+    tab.reload()
+    until(tab, "scrollY > 0")
+    assert abs(tab.evaluate("scrollY") - place) <= 2
+    reader.context.close()
+    assert reader.wrong == []
+
+
+def test_suites_lead_to_their_tasks(reader: Reader) -> None:
+    """By the suite itself: the word `toy` in another table does not count."""
+    tab = reader.go("#/")
+    tab.locator("section", has=tab.locator("h2", has_text="synthetic")).get_by_role(
+        "link", name="All its tasks"
+    ).click()
+    sync_api.expect(tab.locator(".count")).to_have_text("1 table")
+    assert reader.query() == {"suite": "synthetic"}
+    assert tab.get_by_role("searchbox").input_value() == ""
+    tab.get_by_role("combobox", name="Suite").select_option("")
+    sync_api.expect(tab.locator(".count")).to_have_text("5 tables")
+    tab.locator(".table tbody th a").first.click()
+    tab.locator(".crumbs a").nth(1).click()
+    sync_api.expect(tab.locator(".count")).to_have_text("4 tables")
 
 
 def test_skip_link(reader: Reader) -> None:
@@ -234,45 +298,92 @@ def test_a_row_opens_to_its_runs(reader: Reader) -> None:
     assert tab.locator("tr.details").count() == 2
 
 
+def test_a_sign_beside_failures_and_marks(reader: Reader) -> None:
+    """Their columns may be out of sight; rows with nothing to say have none, nor those of partial data for that alone."""
+    tab = reader.go(TASK)
+    found = tab.locator(".table tbody th .sign").evaluate_all("all => all.map(a => a.getAttribute('aria-label'))")
+    assert found == ["2 of 3 runs", "failed: 2 diverged", "failed: 3 diverged"]
+    assert tab.get_by_role("img", name="failed: 2 diverged").count() == 1
+    assert tab.get_by_role("rowheader", name="adam[lr=1e-3]", exact=True).count() == 1  # not the button's name as well
+    assert tab.get_by_role("columnheader", name="Rank", exact=True).count() == 1  # without the arrow
+    assert reader.go("#/claimed").locator(".sign").count() == 0
+
+
+def test_wide_tables(browser: Any, files: dict[str, Path]) -> None:
+    """On a wide screen every column is in sight; where one is not, the edge has a shadow until it is."""
+    edge = ".edges:has(> .scroll > table)"
+    for width, hidden in ((1800, False), (800, True)):
+        reader = Reader(browser, files["small"], viewport={"width": width, "height": 900})
+        tab = reader.go(TASK)
+        marks = tab.locator("thead th", has_text="Marks").bounding_box()
+        assert (marks["x"] + marks["width"] > width) == hidden
+        until(tab, f"document.querySelector('{edge}').classList.contains('after') === {str(hidden).lower()}")
+        if hidden:
+            tab.locator(".table .scroll").evaluate("e => e.scrollTo(e.scrollWidth, 0)")
+            until(tab, f"document.querySelector('{edge}').className === 'edges before'")
+        reader.context.close()
+        assert reader.wrong == []
+
+
 # ---- the two sliders ----
 
 
-def answer(section: Section, memory: float, time: float, measure: str = "peak_bytes") -> tuple[str | None, set[str]]:
-    """(best that fits, what shares a rank with it), by labels."""
-    fit = [
-        r
-        for r in section.rows
-        if not r.reference
-        and r.rank is not None
-        and getattr(r, measure) is not None
-        and r.step_seconds is not None
-        and getattr(r, measure) <= memory
-        and r.step_seconds <= time
-    ]
-    if not fit:
-        return None, set()
+Answer = tuple[str | None, bool, set[str]]  # best that fits, whether it is cut, those named beside it; by labels
+
+
+def value_by(r: Row, time: float) -> float | None:
+    """The score of a run that ends in time; what a longer one would have ended with; None where that is its start."""
+    assert r.score is not None and r.step_seconds is not None
+    if r.step_seconds <= time:
+        return r.score.center
+    within = [] if r.curve is None else [i for i, s in enumerate(r.curve.seconds) if s <= time and r.curve.cost[i] > 0]
+    return float(r.curve.kept[within[-1]]) if r.curve is not None and within else None
+
+
+def answer(section: Section, memory: float, time: float, measure: str = "peak_bytes") -> Answer:
+    """A whole run goes before a cut one of the same value; beside it is what shares its rank, beside a cut one the best
+    whole one.
+    """
+    found = []
+    for r in section.rows:
+        space = getattr(r, measure)
+        if r.reference or r.rank is None or space is None or r.step_seconds is None:
+            continue
+        if measure == "peak_bytes":
+            space = max(space, r.process_bytes or 0)
+        value = value_by(r, time)
+        if space <= memory and value is not None:
+            found.append((value, r.step_seconds <= time, r))
+    if not found:
+        return None, False, set()
     sign = 1 if section.better == "higher" else -1
-    best = max(fit, key=lambda r: sign * r.score.center if r.score else 0.0)
-    assert best.rank is not None
-    low, high = best.rank
-    tied = {r.label for r in fit if r is not best and r.rank is not None and r.rank[0] <= high and low <= r.rank[1]}
-    return best.label, tied
+    found.sort(key=lambda entry: (-sign * entry[0], not entry[1]))
+    (_, is_whole, best), *rest = found
+    whole = [r for _, ends, r in rest if ends]
+    if not is_whole:
+        return best.label, True, {r.label for r in whole[:1]}
+    low, high = best.rank or (0, 0)
+    tied = {r.label for r in whole if r.rank is not None and r.rank[0] <= high and low <= r.rank[1]}
+    return best.label, False, tied
 
 
-def asked(board: Board, memory: float, time: float, measure: str = "peak_bytes") -> list[tuple[str | None, set[str]]]:
+def asked(board: Board, memory: float, time: float, measure: str = "peak_bytes") -> list[Answer]:
     """For every table on the whole data with more than one optimizer."""
     tables = [s for s in board.sections if not s.partial and len({r.optimizer for r in s.rows if r.rank}) > 1]
     return [answer(s, memory, time, measure) for s in tables]
 
 
-def answered(tab: Any) -> list[tuple[str | None, set[str]]]:
+def answered(tab: Any) -> list[Answer]:
     """What the page says; read at once, because each question to the browser takes its time."""
     rows = tab.locator(".answers tbody tr:not(.group)").evaluate_all(
         """rows => rows.map(row => [...row.querySelectorAll("td")].map(
           cell => [cell.innerText, [...cell.querySelectorAll("a")].map(a => a.innerText)]))"""
     )
     assert all(len(cells) == 4 or cells[0][0].startswith("Nothing fits.") for cells in rows)
-    return [(None, set()) if len(cells) == 1 else (cells[0][0], set(cells[3][1])) for cells in rows]
+    return [
+        (None, False, set()) if len(cells) == 1 else (cells[0][1][0], "(cut)" in cells[1][0], set(cells[3][1]))
+        for cells in rows
+    ]
 
 
 def limits(reader: Reader) -> tuple[float, float]:
@@ -284,7 +395,7 @@ def limits(reader: Reader) -> tuple[float, float]:
 def test_everything_fits_at_first(reader: Reader) -> None:
     tab = reader.go("#/")
     assert answered(tab) == asked(BOARD, float("inf"), float("inf"))
-    assert answered(tab)[0] == ("adam[lr=1e-3]", {"galore[lr=1e-3]", "mezo[lr=1e-3]"})
+    assert answered(tab)[0] == ("adam[lr=1e-3]", False, {"galore[lr=1e-3]", "mezo[lr=1e-3]"})
     assert "all 3 tasks" in tab.locator(".verdict").inner_text()
     assert (
         "1 table with one optimizer left out. 1 table measured on partial data left out."
@@ -296,7 +407,7 @@ def test_sliders_by_key(reader: Reader) -> None:
     """Every stop of the time at each of the largest stops of the memory: the answer is the board's."""
     tab = reader.go("#/")
     memory, time = tab.locator("#memory"), tab.locator("#time")
-    best = set()
+    best, cut = set(), set()
     for _ in range(8):
         time.focus()
         tab.keyboard.press("End")
@@ -304,9 +415,11 @@ def test_sliders_by_key(reader: Reader) -> None:
             expected = asked(BOARD, *limits(reader))
             assert answered(tab) == expected, limits(reader)
             best.add(expected[0][0])
+            cut.add(expected[0][1])
             tab.keyboard.press("ArrowLeft")
         memory.press("ArrowLeft")
     assert best == {"adam[lr=1e-3]", "galore[lr=1e-3]", "mezo[lr=1e-3]", None}  # each is the answer to something
+    assert cut == {True, False}
     assert time.get_attribute("aria-valuetext") == tab.locator("output[for=time]").inner_text()
     assert re.fullmatch(r"[\d.]+ (µs|ms|s|min|h|d)", time.get_attribute("aria-valuetext"))
 
@@ -315,7 +428,7 @@ def test_nothing_fits_is_said(reader: Reader) -> None:
     tab = reader.go("#/")
     for name in ("#memory", "#time"):
         tab.locator(name).press("Home")
-    assert answered(tab) == [(None, set())] * 3
+    assert answered(tab) == [(None, False, set())] * 3
     assert tab.locator(".verdict").inner_text().startswith("Nothing that was measured fits into")
     assert "The nearest: mezo[lr=1e-3], 100 MiB and 30 s." in tab.locator(".answers").inner_text()
 
@@ -332,6 +445,47 @@ def test_eight_gigabytes_and_two_hours(browser: Any, files: dict[str, Path]) -> 
     tab.reload()
     assert tab.locator(".sliders output").all_inner_texts()[0] == "48 GiB"
     assert answered(tab) == asked(board, float("inf"), 7200)
+    reader.context.close()
+    assert reader.wrong == []
+
+
+def test_a_longer_run_is_cut(browser: Any, files: dict[str, Path]) -> None:
+    """Within 8 GiB: after two hours the longer run had validated more than the whole one scored, after one hour less.
+
+    What it takes more is the process, where that is known.
+    """
+    reader = Reader(browser, files["stopped"])
+    tab = reader.go("#/")
+    assert tab.locator(".sliders output").all_inner_texts() == ["8 GiB", "2 h"]
+    assert answered(tab) == [("long[lr=1e-3]", True, {"quick[lr=1e-3]"})] == asked(stopped_board(), 8 * 2**30, 7200)
+    shown = tab.locator(".answers").inner_text()
+    assert "validated 86.0 after 2 h (cut)" in shown and "2 h of 4 h" in shown
+    assert "best whole run: quick[lr=1e-3] 80.0" in shown
+    assert "1 by what a longer run had validated by then" in tab.locator(".verdict").inner_text()
+    assert "1 of 1 task, 1 cut" in tab.locator(".leaders").inner_text()
+    tab = reader.go("#/?time=3600")
+    assert answered(tab) == [("quick[lr=1e-3]", False, set())]
+    assert "5 GiB" in tab.locator(".answers").inner_text() and "cut" not in tab.locator(".answers").inner_text()
+    tab.locator("#memory").press("End")
+    assert answered(tab) == [("wide[lr=1e-3]", False, set())]
+    assert "20 GiB" in tab.locator(".answers").inner_text()
+    reader.context.close()
+    assert reader.wrong == []
+
+
+def test_a_board_by_cost_answers_nothing(browser: Any, files: dict[str, Path]) -> None:
+    """Its first row is the cheapest, not the best; the best score of a task is still the best."""
+    reader = Reader(browser, files["cost"])
+    tab = reader.go("#/")
+    assert tab.locator(".answer").count() == 0
+    assert "ranked by memory, not by the score" in tab.locator("main").inner_text()
+    assert "write it without --rank-by." in tab.locator("main").inner_text()
+    tab = reader.go("#/tasks")
+    assert tab.locator(".table tbody td").nth(1).inner_text() == "dear[lr=1e-3]"
+    tab.locator(".table tbody th a").click()
+    sync_api.expect(tab.locator("h1")).to_have_text("sentiment")
+    first = tab.locator(".table tbody tr").first.inner_text()
+    assert "88.4" in first and "1.23 s" in first  # rounded once: not 88.5, not 1.24
     reader.context.close()
     assert reader.wrong == []
 
@@ -363,7 +517,7 @@ def test_leaders_count_ties(reader: Reader) -> None:
     tab = reader.go("#/")
     found = dict(line.split("\n", 1) for line in tab.locator(".leaders li").all_inner_texts())
     expected: dict[str, int] = {}
-    for best, tied in asked(BOARD, float("inf"), float("inf")):
+    for best, _, tied in asked(BOARD, float("inf"), float("inf")):
         for name in {str(best), *tied}:
             expected[name.partition("[")[0]] = expected.get(name.partition("[")[0], 0) + 1
     assert {name: int(text.split(" of ")[0]) for name, text in found.items()} == expected
@@ -420,6 +574,19 @@ def test_curves_over_time(reader: Reader) -> None:
     assert reader.query()["curves"] == "2.0"
     chart.get_by_role("button", name="Take out mezo").click()
     sync_api.expect(chart.locator(".chip .name")).to_have_text(["adam[lr=1e-3]"])
+
+
+def test_colours_are_those_of_the_figures(browser: Any, files: dict[str, Path]) -> None:
+    """Twelve lines, more than there are colours: each has the colour and dashes that palette.styles gives to a figure."""
+    reader = Reader(browser, files["long"], color_scheme="light")
+    tab = reader.go(f"#/task/{section_id(LONG.sections[0])}?curves={'.'.join(map(str, range(12)))}")
+    drawn = tab.locator(".legend .chip line").evaluate_all(
+        "all => all.map(e => [e.getAttribute('stroke'), e.getAttribute('stroke-dasharray') ?? ''])"
+    )
+    expected = palette.styles(row.optimizer for row in LONG.sections[0].rows[:12])
+    assert [colour for colour, _ in drawn] == [colour for colour, _ in expected]
+    assert [[float(x) / 2 for x in dash.split()] for _, dash in drawn] == [list(dash) for _, dash in expected]
+    reader.context.close()
 
 
 def test_claimed_beside_reproduced(reader: Reader) -> None:
@@ -498,6 +665,18 @@ def test_print(browser: Any, files: dict[str, Path]) -> None:
     assert luminance(tab.evaluate("getComputedStyle(document.body).color")) < 0.05
     for place in (".frame", ".scroll"):
         assert tab.locator(place).first.evaluate("e => getComputedStyle(e).overflowX") == "visible"
+    reader.context.close()
+    assert reader.wrong == []
+
+
+def test_print_of_claims(browser: Any, files: dict[str, Path]) -> None:
+    """On paper what differs stands there whole."""
+    reader = Reader(browser, files["small"])
+    tab = reader.go("#/claimed")
+    clamp = "e => getComputedStyle(e).webkitLineClamp"
+    assert tab.locator(".long").first.evaluate(clamp) == "3"
+    tab.emulate_media(media="print")
+    assert tab.locator(".long").first.evaluate(f"e => getComputedStyle(e).display + ' ' + ({clamp})(e)") == "block none"
     reader.context.close()
     assert reader.wrong == []
 

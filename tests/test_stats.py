@@ -26,6 +26,7 @@ from zobench.report import stats
 from zobench.report.stats import (
     Interval,
     Sample,
+    apart_from,
     benjamini_hochberg,
     compare,
     cost_interval,
@@ -636,7 +637,10 @@ def test_one_task_of_a_suite_is_welch():
 
 def test_told_apart_is_each_rows_own_family():
     a, b, c = sample(0.90, 0.92, 0.91), sample(0.89, 0.92, 0.90), sample(0.5, 0.51, 0.52)
-    assert told_apart([a, b, c], "higher").tolist() == [[0, 0, 1], [0, 0, 1], [-1, -1, 0]]
+    rows = [a, b, c]
+    assert told_apart(rows, "higher").tolist() == [[0, 0, 1], [0, 0, 1], [-1, -1, 0]]
+    for i, own in enumerate(told_apart(rows, "lower")):
+        assert apart_from(rows, i, "lower").tolist() == own.tolist()
 
 
 # ---- many problems ----

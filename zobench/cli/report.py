@@ -102,7 +102,7 @@ def _report(
     from zobench.report.tables import board as make_board
 
     forms = {f for _, f in writers} | ({form} if form else set())
-    board = make_board(places, view=view, curves=bool(forms & {"md", "html", "json"} or figures))
+    board = make_board(places, view=view, points="md" in forms, curves=bool(forms & {"html", "json"} or figures))
     warn(board.problems)
     texts: dict[str, str] = {}
     for path, wanted in writers:

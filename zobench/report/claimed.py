@@ -17,7 +17,7 @@ from typing import Any
 from zobench import published
 from zobench.published import Published
 from zobench.record import Problem, json_text, plain
-from zobench.report.read import COLUMNS, load
+from zobench.report.read import COLUMNS, load, rows
 from zobench.report.stats import Interval, mean_interval
 from zobench.report.tables import CONDITIONS, LEARNED, learn, newest, option_text
 from zobench.report.view import View
@@ -100,7 +100,7 @@ def claims(
     path: of the published numbers; by default the project's own. view: which runs.
     """
     frame, problems = load(stores, tasks, optimizers, (*COLUMNS, *EXTRA))
-    records = learn(newest([r for r in frame.to_dict("records") if view is None or view.admits(r)]))
+    records = learn(newest([r for r in rows(frame) if view is None or view.admits(r)]))
     values = [row for row in published.load(path) if row.is_score]
     grouped: dict[str, list[Record]] = {}
     for record in records:

@@ -138,6 +138,15 @@ def value_at(
     return float(values.max() if better == "higher" else values.min()) if len(values) else None
 
 
+def values_within(points: NDArray[Any], limits: Sequence[float], better: str, select: str) -> list[float | None]:
+    """`value_at` for several limits in forward-equivalents."""
+    if not len(points):
+        return [None] * len(limits)
+    values = _finite(points["value"]) if select == "last" else _best_so_far(_finite(points["value"]), better)
+    at = np.searchsorted(costs(points), limits, side="right") - 1
+    return [float(values[i]) if i >= 0 and math.isfinite(values[i]) else None for i in at]
+
+
 def cost_to_target(points: NDArray[Any], target: float, better: str, record: Record | None = None) -> dict[str, float]:
     """What the first validation at least as good as `target` had cost, on every axis of `axes`.
 

@@ -10,11 +10,12 @@ import io
 import math
 import re
 import textwrap
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +45,14 @@ MARKERS = "os^v"  # beside palette.DASHES
 FORWARDS = "forwards (a backward counts 2)"
 GREY, INK = palette.REST, "#222222"
 LABEL_POINTS = 6.0
+FAMILY = "DejaVu Sans"  # comes with matplotlib, so widths are the same everywhere
+# Of the reader, for letters that it lacks; what matplotlib measures may not depend on which of them are here.
+FALLBACKS = "'Noto Sans', 'Noto Sans CJK SC', 'Microsoft YaHei', 'PingFang SC', sans-serif"
 RC = {
     "svg.fonttype": "none",
     "svg.hashsalt": "zobench",
     "text.parse_math": False,  # a name may hold a dollar
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so widths are the same everywhere
+    "font.family": FAMILY,
     "font.size": 7,
     "axes.titlesize": 7,
     "axes.labelsize": 7,
@@ -114,7 +118,7 @@ def _figures(board: Board, claims: Claims | None, width: float) -> Iterator[tupl
     for section in board.sections:
         yield f"learning {' '.join(title(section))}", learning(section, width)
         yield f"cost {' '.join(title(section))}", trade_off(section, width)
-    for name, sections in _suites(board):
+    for name, sections in suites(board):
         races = [race(sections, share) for share in SHARES]
         yield f"profile {name}", profiles(name, races, width, relative=True)
         yield f"data profile {name}", profiles(name, races, width, relative=False)
@@ -122,7 +126,7 @@ def _figures(board: Board, claims: Claims | None, width: float) -> Iterator[tupl
         yield "claimed", claimed(claims, width)
 
 
-def _suites(board: Board) -> list[tuple[str, list[Section]]]:
+def suites(board: Board) -> list[tuple[str, list[Section]]]:
     """Sections whose problems belong together, as in the tables of suites, with one row per optimizer; and their name."""
     found: dict[str, list[Section]] = {}
     for section in board.sections:
@@ -135,7 +139,8 @@ def _suite(section: Section) -> str:
     c = section.conditions
     model = [f"{c['model']}@{c['revision'][:12]}" if c["revision"] else c["model"]] if c["model"] else []
     adapter = [c["adapter"]] if c["adapter"] != "none" else []
-    parts = [c["suite"] or "own tasks", *model, *adapter, c["dtype"], c["budget"], f"{c['score']} score"]
+    parts = [c["suite"] or "own tasks", *model, *adapter, c["dtype"], c["budget"], f"batch {c['batch_size']}"]
+    parts.append(f"{c['score']} score")
     return ", ".join([*parts, *(["PARTIAL DATA"] if section.partial else [])])
 
 
@@ -148,12 +153,17 @@ def _save(drawn: Sequence[tuple[str, Figure]], directory: Path) -> list[Path]:
             path = directory / f"{_slug(name, taken)}.svg"
             sink = io.BytesIO()
             figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None, "Title": clean(name)})
-            path.write_bytes(sink.getvalue())
+            path.write_text(_with_fallbacks(sink.getvalue().decode()), encoding="utf-8", newline="\n")
             paths.append(path)
     except OSError as error:
         why = error.strerror or str(error)
         raise EnvironmentUnmet(f"cannot write figures into {directory}: {why}; choose another directory") from error
     return paths
+
+
+def _with_fallbacks(svg: str) -> str:
+    """More families in the styles of texts: `style="font: 6px 'DejaVu Sans'`, or `font-family: 'DejaVu Sans'`."""
+    return re.sub(f'(<text style="[^"<>]*font(?:-family)?: [^"<>;]*\'{FAMILY}\')', rf"\1, {FALLBACKS}", svg)
 
 
 def _slug(name: str, taken: set[str]) -> str:
@@ -202,8 +212,20 @@ def _names(rows: Sequence[Row]) -> list[str]:
 
 
 def _short(name: str, width: int = 22) -> str:
+    """At most so many columns; a letter of East Asian scripts takes two.
+
+    >>> _short("mezo" * 9, 8), _short("零阶优化器", 8)
+    ('mezomez…', '零阶优…')
+    """
     name = clean(name)
-    return name if len(name) <= width else name[: width - 1] + "…"
+    if sum(map(_columns, name)) <= width:
+        return name
+    room = accumulate(map(_columns, name))
+    return name[: sum(used < width for used in room)] + "…"
+
+
+def _columns(letter: str) -> int:
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
 
 
 # ---- axes ----

@@ -1,7 +1,10 @@
-"""One colour and one dash pattern per optimizer name, the same on every figure and on the page.
+"""The colour and dashes of every optimizer, and the one rule by which the lines of a chart share them.
+
+Figures and the page (page/js/theme.js) draw an optimizer in its own colour wherever no other line of the chart has it
+first; `places` says who comes first and what the others take.
 
 Six colours that stay apart for the three kinds of colour blindness (simulated after Machado et al. 2009), each with a
-contrast of at least 3 : 1 on its ground. What two names share in colour, the dashes and the labels tell apart.
+contrast of at least 3 : 1 on its ground. Where there are more lines than colours, dashes and labels tell them apart.
 """
 
 from __future__ import annotations
@@ -46,16 +49,36 @@ def dash(name: str) -> tuple[float, ...]:
 
 
 def styles(names: Iterable[str]) -> list[tuple[str, tuple[float, ...]]]:
-    """(colour, dash) of each line of a figure: those of the name, or its colour with the next dash that is free."""
+    """(colour, dash) of each line of a figure, see `places`."""
+    return [(LIGHT[tint], DASHES[dashes]) for tint, dashes in places(names)]
+
+
+def places(names: Iterable[str]) -> list[tuple[int, int]]:
+    """The places of (colour, dash) of each line of a chart, in the order of the names.
+
+    In the order of `priority` each takes its own colour, or the next one that no line before it has; where all are
+    taken, its own with the next dashes that are free.
+    """
+    names = list(names)
     taken: set[tuple[int, int]] = set()
-    found = []
-    for name in names:
-        tint, first = _place(name)
-        free = [d % len(DASHES) for d in range(first, first + len(DASHES)) if (tint, d % len(DASHES)) not in taken]
-        place = (tint, free[0] if free else first)
-        taken.add(place)
-        found.append((LIGHT[tint], DASHES[place[1]]))
+    found = [(0, 0)] * len(names)
+    for i in sorted(range(len(names)), key=lambda i: priority(names[i])):
+        tint, dashes = _place(names[i])
+        tints = {t for t, _ in taken}
+        tint = next((t for t in _from(tint, len(LIGHT)) if t not in tints), tint)
+        dashes = next((d for d in _from(dashes, len(DASHES)) if (tint, d) not in taken), dashes)
+        found[i] = tint, dashes
+        taken.add(found[i])
     return found
+
+
+def priority(name: str) -> int:
+    """Lower chooses first: FIXED names before others, their solid lines before dashed ones."""
+    return FIXED[name][1] if name in FIXED else len(DASHES)
+
+
+def _from(first: int, n: int) -> list[int]:
+    return [(first + i) % n for i in range(n)]
 
 
 def _place(name: str) -> tuple[int, int]:

@@ -116,3 +116,10 @@ def _objects(values: list[Any]) -> np.ndarray:
     for i, value in enumerate(values):
         array[i] = value
     return array
+
+
+def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as dictionaries; of columns of objects, which need none of the boxing of `to_dict`."""
+    names = [str(name) for name in frame.columns]
+    columns = [frame[name].to_numpy(dtype=object) for name in names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

@@ -389,15 +389,20 @@ class _Tests:
     p: Floats
 
 
-def _tests(samples: Sequence[Sample], better: str, scale: str, resolution: float) -> _Tests:
-    """`compare`'s test of every pair of rows; neither overflow nor underflow makes a difference certain."""
+def _tests(samples: Sequence[Sample], better: str, scale: str, resolution: float, first: int | None = None) -> _Tests:
+    """`compare`'s test of every pair of rows; neither overflow nor underflow makes a difference certain.
+
+    first: only of this row with each other one.
+    """
     x, by_problem, problems = _aligned(samples, scale)
     n, mean, deviation = _moments(np.sort(x, axis=1))
     floor = _rounding(mean, resolution, scale)
     deviation = np.where(n > 1, np.maximum(deviation, floor), math.nan)
-    a, b = np.triu_indices(len(samples), 1)
-    count, shared = problems.sum(axis=1), (problems[:, None] & problems).sum(axis=2)
-    paired = count[a] + count[b] - shared[a, b] > 1
+    a, b = np.triu_indices(len(samples), 1) if first is None else _with_each(first, len(samples))
+    count, most = problems.sum(axis=1), BLOCK // problems.shape[1] + 1
+    parts = [slice(i, i + most) for i in range(0, len(a), most)]
+    shared = np.concatenate([(problems[a[s]] & problems[b[s]]).sum(axis=1) for s in parts] or [np.zeros(0, dtype=int)])
+    paired = count[a] + count[b] - shared > 1
     with np.errstate(all="ignore"):
         n_a, n_b = n[a], n[b]
         numbers = _welch(mean[a] - mean[b], deviation[a], deviation[b], n_a, n_b)
@@ -419,6 +424,11 @@ def _tests(samples: Sequence[Sample], better: str, scale: str, resolution: float
     p = np.where(np.isfinite(difference) & np.isfinite(error) & ~doubted, p, 1.0)
     p = np.where((n_a > 1) & (n_b > 1), p, math.nan)
     return _Tests(a, b, paired, n_a, n_b, difference, error, freedom, spread, deviation[a], deviation[b], p)
+
+
+def _with_each(first: int, n: int) -> tuple[Ints, Ints]:
+    others = np.delete(np.arange(n), first)
+    return np.full(len(others), first), others
 
 
 def _welch(gap: Floats, spread_a: Floats, spread_b: Floats, n_a: Ints, n_b: Ints) -> tuple[Floats, ...]:
@@ -663,6 +673,22 @@ def told_apart(
     """
     tests = _tests(samples, better, scale, resolution)
     return _apart(len(samples), tests.a, tests.b, tests.p, tests.difference * _sign(better), level)
+
+
+def apart_from(
+    samples: Sequence[Sample],
+    first: int,
+    better: str,
+    scale: str = "linear",
+    resolution: float = 0.0,
+    level: float = LEVEL,
+) -> NDArray[np.int8]:
+    """The row of `told_apart` of one row alone: (rows,), 0 at its own place."""
+    tests = _tests(samples, better, scale, resolution, first)
+    found = np.zeros(len(samples), dtype=np.int8)
+    apart = holm(tests.p) <= 1 - level
+    found[tests.b] = np.where(apart, np.sign(np.nan_to_num(tests.difference * _sign(better))), 0)
+    return found
 
 
 def _apart(n: int, a: Ints, b: Ints, tested: Floats, gains: Floats, level: float) -> NDArray[np.int8]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from zobench.record import json_text
 from zobench.report import curves, stats
-from zobench.report.stats import Interval
+from zobench.report.stats import Interval, Sample
 from zobench.report.tables import FIDELITY, PERCENT, Board, Row, Section, inside, option_text
 
 SHARED = (
@@ -254,9 +255,20 @@ def best(board: Board) -> list[Best]:
         rows = [row for row in section.rows if not row.reference and row.n]
         pointed = all(run.points is not None for row in rows for run in row.runs)
         if len(rows) > 1 and pointed and max(row.n for row in rows) > 1:  # single runs cannot be told apart
-            leaders = {limit: _leaders(rows, section, limit) for limit in _limits(rows)}
-            found.append(Best(task_name(section), section.conditions["budget"], leaders, len(rows)))
+            found.append(_best(section, rows))
     return found
+
+
+def _best(section: Section, rows: Sequence[Row]) -> Best:
+    limits = _limits(rows)
+    within = {
+        run.cell: curves.values_within(run.points, limits, section.better, section.select)
+        for row in rows
+        for run in row.runs
+    }
+    samples = [[row.sample(lambda run, i=i: within[run.cell][i]) for row in rows] for i in range(len(limits))]
+    leaders = {limit: _leaders(rows, sample, section) for limit, sample in zip(limits, samples, strict=True)}
+    return Best(task_name(section), section.conditions["budget"], leaders, len(rows))
 
 
 def _scale(values: list[float], scale: str) -> list[float]:
@@ -272,18 +284,15 @@ def _limits(rows: Sequence[Row]) -> list[int]:
     return [*inside[-(COLUMNS - 1) :], int(last)]
 
 
-def _leaders(rows: Sequence[Row], section: Section, limit: int) -> list[str]:
-    def value(run: Any) -> float | None:
-        return curves.value_at(run.points, "forwards", limit, section.better, select=section.select)
-
-    samples = [row.sample(value) for row in rows]
+def _leaders(rows: Sequence[Row], samples: Sequence[Sample], section: Section) -> list[str]:
     there = [(row, sample) for row, sample in zip(rows, samples, strict=True) if sample.values]
     if not there:
         return []
     sign = -1 if section.better == "higher" else 1
     center = [sign * stats.iqm(_scale(list(sample.values.values()), section.scale)) for _, sample in there]
     order = sorted(range(len(there)), key=lambda i: (center[i], there[i][0].label))
-    apart = stats.told_apart([s for _, s in there], section.better, section.scale, section.resolution)[order[0]]
-    first = [there[i] for i in order if apart[i] <= 0]
-    names = [row.optimizer for row in rows]
-    return [row.optimizer if names.count(row.optimizer) == 1 else row.label for row, _ in first]
+    tested = [sample for _, sample in there]
+    apart = stats.apart_from(tested, order[0], section.better, section.scale, section.resolution)
+    names = Counter(row.optimizer for row in rows)
+    first = [there[i][0] for i in order if apart[i] <= 0]
+    return [row.optimizer if names[row.optimizer] == 1 else row.label for row in first]

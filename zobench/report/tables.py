@@ -22,6 +22,7 @@ from zobench.record import Problem, json_text, plain
 from zobench.report import curves as learning
 from zobench.report import stats, tuning
 from zobench.report.read import COLUMNS, load
+from zobench.report.read import rows as rows_of
 from zobench.report.stats import Interval, Sample
 from zobench.report.view import View
 from zobench.spec import Budget, NothingMeasured, UsageError
@@ -189,19 +190,22 @@ def board(
     optimizers: Iterable[str] | None = None,
     view: View | None = None,
     curves: bool = False,
+    points: bool = False,
 ) -> Board:
     """The board of one or more stores; NothingMeasured where they hold no result that was asked for.
 
-    tasks, optimizers: patterns, in short for those of `view`. curves: with the learning curve of every row and the
-    validated points of every run.
+    tasks, optimizers: patterns, in short for those of `view`. points: with the validated points of every run;
+    curves: and the learning curve of every row.
     """
     view = view or View()
-    points = curves or view.points
+    points = points or curves or view.points
     columns = (*COLUMNS, "points") if points else COLUMNS
     frame, problems = load(stores, tasks or view.task or None, optimizers or view.optimizer or None, columns)
-    found: list[dict[str, Any]] = [r for r in frame.to_dict("records") if view.admits(r)]
+    found: list[dict[str, Any]] = [r for r in rows_of(frame) if view.admits(r)]
     if not found:
         raise NothingMeasured(f"no results for {view.asked()} in {', '.join(map(str, stores))}")
+    for r in found:
+        r["hardware"] = _hardware(r["environment"])
     records = learn(newest(found))
     if view.target is not None and view.target > 1 and any(r["metric"] in PERCENT for r in records):
         raise UsageError(f"target {view.target:g}: write {view.target / 100:g} for {view.target:g} %")
@@ -333,7 +337,7 @@ def _draft(records: list[Record], view: View, points: bool) -> _Draft:
         metric=first["metric"] or "score",
         better=better,
         scale=first["scale"] or "linear",
-        hardware=_distinct(_hardware(r) for r in records),
+        hardware=_distinct(r["hardware"] for r in records),
         rows=[],
         resolution=_resolution(records, view),
         select=select,
@@ -596,7 +600,7 @@ def _evidence(row: Row, section: Section, trials: tuning.Trials) -> Row:
 def _marks(records: list[Record], done: list[Record], partial: bool) -> list[str]:
     """What a reader should know before trusting the row."""
     marks = ["partial data"] if partial else []
-    if len(_distinct(_hardware(r) for r in done)) > 1:
+    if len(_distinct(r["hardware"] for r in done)) > 1:
         marks.append("mixed hardware")
     if len(_distinct(r["provenance"] for r in done)) > 1:
         marks.append("mixed code")
@@ -628,13 +632,8 @@ def _hitting(records: list[Record]) -> dict[str, float | None]:
     return {target: cost if math.isfinite(cost) else None for target, cost in sorted(medians.items())}
 
 
-@lru_cache(maxsize=4096)
-def _hardware_of(environment: str | None) -> str | None:
+def _hardware(environment: str | None) -> str | None:
     return json.loads(environment or "{}").get("hardware")
-
-
-def _hardware(record: Record) -> str | None:
-    return _hardware_of(record["environment"])
 
 
 def _distinct(values: Iterable[Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The board as the page's JSON: columns instead of objects, repeated texts and axes once, four significant digits.
+"""The board as the page's JSON: columns instead of objects, repeated texts and axes once, six significant digits.
 
 The page's script reads it in js/data.js, which is the other half of this file.
 """
@@ -19,13 +19,15 @@ from zobench.report import palette, stats
 from zobench.report.claimed import Claim, Claims, Group
 from zobench.report.claimed_text import RULES as CLAIMED_RULES
 from zobench.report.curves import Curve, race
-from zobench.report.summary import Standing, Summary, task_name
+from zobench.report.figures import suites
+from zobench.report.summary import SHARED, Standing, Summary, chosen_rows, names_of
 from zobench.report.tables import PERCENT, Board, Row, Run, Section
-from zobench.report.text import BETTER, NONE, RULES, SUITES, clean, facts, title
+from zobench.report.text import BETTER, NONE, RULES, SUITES, TINY, clean, facts, title
 from zobench.report.text import fidelity as fidelity_text
 
 CELL = 16  # characters: `zobench replay` finds a run by the beginning of its cell
-DIGITS = 4
+DIGITS = 6  # three more than are printed, so that a number is rounded once
+CURVE_DIGITS = 4
 DECADE = 1000  # levels of a curve on a log scale per decade: 0.23 %
 CURVE_NUMBERS = 200_000  # of all curves together; above it they are thinned, because the page has to stay small
 FEWEST_POINTS = 12
@@ -57,7 +59,7 @@ def payload(board: Board, claims: Claims | None = None, summaries: Sequence[Summ
     texts, axes = Pool(), Pool()
     points = _points_each(board)
     sections = [_section(section, board, texts, axes, points) for section in board.sections]
-    ids = [section["id"] for section in sections]
+    profiles = _profiles(board, texts)
     return {
         "rules": RULES.split("\n\n"),
         "better": BETTER,
@@ -65,10 +67,11 @@ def payload(board: Board, claims: Claims | None = None, summaries: Sequence[Summ
         "ranked_by": board.view.rank_by,
         "budget": None if board.view.budget is None else str(board.view.budget),
         "sections": sections,
-        "profiles": _profiles(board, texts),
-        "summaries": [_summary(summary, board, ids, texts) for summary in summaries or ()],
+        "profiles": [profile for _, profile in profiles],
+        "summaries": _summaries(summaries or (), board, [group for group, _ in profiles], texts),
         "styles": _styles(board, texts),
         "palette": [palette.LIGHT, palette.DARK, palette.DASHES],
+        "floor": stats.FLOOR,
         "claims": None if claims is None else _claims(claims, texts),
         "superseded": board.superseded,
         "problems": [[clean(problem.path), clean(problem.why)] for problem in board.problems],
@@ -136,17 +139,18 @@ def section_id(section: Section) -> str:
 
 
 def _rows(section: Section, texts: Pool) -> dict[str, Any]:
-    """One list per column; a column that no row has is left out."""
+    """One list per column, or one value where all rows have the same number or text; a column that no row has is left out."""
     rows = section.rows
     columns: dict[str, list[Any]] = {
         "label": [texts.text(row.label) for row in rows],
         "full": [texts.text(row.full_label) for row in rows],
         "optimizer": [texts.text(row.optimizer) for row in rows],
+        "order": [texts.text(row.order) for row in rows],
         "rank": [list(row.rank) if row.rank else None for row in rows],
         "score": [_interval(row.score) for row in rows],
         "spent": [_spent(row.spent) for row in rows],
         "mode": [texts.text(row.probe_mode) for row in rows],
-        "fidelity": [{k: digits(v) for k, v in row.fidelity.items()} or None for row in rows],
+        "fidelity": [{k: digits(v, 4) for k, v in row.fidelity.items()} or None for row in rows],
         "exactness": [_exactness(row.fidelity, texts) for row in rows],
         "hitting": [{k: digits(v) for k, v in row.hitting.items()} or None for row in rows],
         "cost": [_cost(row) for row in rows],
@@ -155,7 +159,8 @@ def _rows(section: Section, texts: Pool) -> dict[str, Any]:
         "marks": [[texts.text(mark) for mark in row.marks] or None for row in rows],
     }
     columns |= {name: [digits(getattr(row, field)) for row in rows] for name, field in NUMBERS.items()}
-    return {name: values for name, values in columns.items() if any(value is not None for value in values)}
+    there = {name: values for name, values in columns.items() if any(value is not None for value in values)}
+    return {name: values if isinstance(values[0], list | dict) else _same(values) for name, values in there.items()}
 
 
 def _cost(row: Row) -> float | None:
@@ -179,23 +184,28 @@ def _exactness(found: dict[str, float], texts: Pool) -> int | None:
 
 
 def _spent(spent: float | None) -> float | str | None:
+    if spent is not None and spent <= TINY:
+        return 0
     return "never" if spent is not None and math.isinf(spent) else digits(spent)
 
 
 def _runs(runs: Sequence[Run], texts: Pool) -> list[Any]:
-    """[cells, seeds, data seeds, instances, values, statuses, reasons, replay classes]: each is one list, or one value
-    where all runs have the same; the cells are one text.
+    """[cells, seeds, data seeds, values, statuses, replay classes, reasons, instances]: each is one list, or one value
+    where all runs have the same; the cells are one text, and what is unknown at the end is left out.
     """
-    return [
+    found = [
         " ".join(re.sub(r"[^0-9A-Za-z]", "", run.cell)[:CELL] for run in runs),
         _same([run.seed for run in runs]),
         _same([run.data_seed for run in runs]),
-        _same([None if run.instance is None else texts.text(run.instance) for run in runs]),
         _same([digits(run.value) for run in runs]),
         _same([texts.text(run.status) for run in runs]),
-        _same([texts.text(run.reason) for run in runs]),
         _same([texts.text(run.replay_class) for run in runs]),
+        _same([texts.text(run.reason) for run in runs]),
+        _same([texts.text(run.instance) for run in runs]),
     ]
+    while found[-1] is None:
+        found.pop()
+    return found
 
 
 def _same(values: list[Any]) -> Any:
@@ -203,10 +213,10 @@ def _same(values: list[Any]) -> Any:
 
 
 def digits(x: float | None, keep: int = DIGITS) -> float | int | None:
-    """The number with four significant digits, whole where it is; None where it is not finite.
+    """The number with so many significant digits, whole where it is; None where it is not finite.
 
-    >>> digits(0.123456), digits(1234567.0), digits(2.0), digits(float("inf"))
-    (0.1235, 1235000, 2, None)
+    >>> digits(0.12345678), digits(12345678.0), digits(2.0), digits(float("inf"))
+    (0.123457, 12345700, 2, None)
     """
     if x is None or not math.isfinite(x):
         return None
@@ -231,7 +241,8 @@ def _numbers(curve: Curve) -> int:
     """How many numbers have to be written for it; cost and steps are shared by most."""
     band = 2 if np.isfinite(curve.low).any() else 0
     clock = 0 if _straight(curve.cost, curve.seconds) else 1
-    return len(curve.cost) * (1 + band + clock)
+    kept = 0 if np.array_equal(curve.kept, curve.center, equal_nan=True) else 1
+    return len(curve.cost) * (1 + band + clock + kept)
 
 
 def _curves(section: Section, axes: Pool, points: int) -> dict[str, Any]:
@@ -245,32 +256,36 @@ def _unit(arrays: Iterable[np.ndarray]) -> float:
     """The step of a linear scale: a ten-thousandth of the largest value's decade; outliers do not count."""
     sizes = np.concatenate([[0.0], *[np.abs(array[np.isfinite(array)]) for array in arrays]])
     typical = float(np.quantile(sizes, 0.9)) or float(sizes.max()) or 1.0
-    return float(f"1e{math.floor(math.log10(typical)) - DIGITS + 1}")
+    return float(f"1e{math.floor(math.log10(typical)) - CURVE_DIGITS + 1}")
 
 
 def _curve(row: Row, unit: float | None, axes: Pool, points: int) -> list[Any] | None:
-    """[cost, steps, seconds, flops, joules, center, below, above, n].
+    """[cost, steps, seconds, flops, joules, center, below, above, n] and kept.
 
     cost and steps name an axis of the pool; seconds is a list, or its ends where they follow the cost; flops and joules
     are the last value, because they are shares by cost; center is a list of differences of levels; below and above are
-    the distances from it to the ends of the interval, in levels.
+    the distances from it to the ends of the interval, in levels; kept is how far what the runs would have ended with lies
+    from center, left out where nowhere.
     """
     if row.curve is None or not len(row.curve.cost):
         return None
     thin = thinned(len(row.curve.cost), points)
     curve = row.curve
     cost, seconds = curve.cost[thin], curve.seconds[thin]
-    center, low, high = (_levels(array[thin], unit) for array in (curve.center, curve.low, curve.high))
+    arrays = (curve.center, curve.low, curve.high, curve.kept)
+    center, low, high, kept = (_levels(array[thin], unit) for array in arrays)
+    farther = _distances(kept, center)
     return [
         axes.place(_differences([round(float(x)) for x in cost])),
         axes.place(_differences([round(float(x)) for x in curve.steps[thin]])) if _known(curve.steps[thin]) else None,
         _clock(cost, seconds),
-        digits(float(curve.flops[-1])),
-        digits(float(curve.joules[-1])),
+        digits(float(curve.flops[-1]), CURVE_DIGITS),
+        digits(float(curve.joules[-1]), CURVE_DIGITS),
         _differences(center),
         _distances(center, low),
         _distances(high, center),
         _same([int(x) for x in curve.n[thin]]),
+        *([farther] if farther and any(farther) else []),
     ]
 
 
@@ -287,7 +302,7 @@ def _clock(cost: np.ndarray, seconds: np.ndarray) -> list[Any] | None:
     if not _known(seconds):
         return None
     if _straight(cost, seconds) and len(cost) > 2:
-        return [digits(float(seconds[0])), digits(float(seconds[-1]))]
+        return [digits(float(seconds[0]), CURVE_DIGITS), digits(float(seconds[-1]), CURVE_DIGITS)]
     return [digits(float(x), 3) for x in seconds]
 
 
@@ -323,17 +338,23 @@ def _distances(upper: Sequence[int | None], lower: Sequence[int | None]) -> list
 # ---- performance profiles ----
 
 
-def _profiles(board: Board, texts: Pool) -> list[dict[str, Any]]:
-    """Per suite: for each optimizer the share of problems solved within a factor of the cheapest optimizer's cost."""
-    suites: dict[str, list[Section]] = {}
-    for section in board.sections:
-        if not section.partial and all(run.points is not None for row in section.rows for run in row.runs):
-            suites.setdefault(section.conditions["suite"] or "no suite", []).append(section)
-    found = [_profile(suite, sections, texts) for suite, sections in sorted(suites.items())]
-    return [profile for profile in found if profile is not None]
+def _profiles(board: Board, texts: Pool) -> list[tuple[list[Any], dict[str, Any]]]:
+    """(what its tables share, the profile): for each optimizer the share of problems that it solved within a factor of
+    the cheapest optimizer's cost. The groups and their rows are those of the figures.
+    """
+    found = []
+    for _, sections in suites(board):
+        if all(run.points is not None for section in sections for row in section.rows for run in row.runs):
+            profile = _profile(sections, texts)
+            found += [] if profile is None else [(_shared(sections[0].conditions, sections[0].partial), profile)]
+    return found
 
 
-def _profile(suite: str, sections: list[Section], texts: Pool) -> dict[str, Any] | None:
+def _shared(conditions: dict[str, Any], partial: bool) -> list[Any]:
+    return [partial, *(conditions[name] for name in SHARED)]
+
+
+def _profile(sections: list[Section], texts: Pool) -> dict[str, Any] | None:
     race_ = race(sections)
     if len(race_.optimizers) < 2 or not race_.problems:
         return None
@@ -343,31 +364,31 @@ def _profile(suite: str, sections: list[Section], texts: Pool) -> dict[str, Any]
     taus = np.unique([*np.geomspace(1.0, 1.1 * slowest, RATIOS), slowest, *(t for t in READ_OFF if t < slowest)])
     shares = stats.performance_profile(race_.costs, taus)
     order = sorted(range(len(race_.optimizers)), key=lambda i: (-float(np.mean(shares[i])), race_.optimizers[i]))
+    c = sections[0].conditions
     return {
-        "suite": texts.text(suite),
+        "suite": texts.text(c["suite"] or "no suite"),
+        "about": texts.text(_about(c, sections[0].partial)),
         "tasks": len({problem[0] for problem in race_.problems}),
         "problems": len(race_.problems),
         "taus": [digits(float(t)) for t in taus],
-        "names": [texts.text(name) for name in _shortened([race_.optimizers[i] for i in order])],
+        "names": [texts.text(race_.optimizers[i]) for i in order],
         "shares": [[digits(float(s), 3) for s in shares[i]] for i in order],
         "left_out": len(race_.left_out),
     }
-
-
-def _shortened(names: Sequence[str]) -> list[str]:
-    """Without options, where that leaves no two alike."""
-    bare = [re.split(r"[\[,]", name)[0] for name in names]
-    return [short if bare.count(short) == 1 else name for short, name in zip(bare, names, strict=True)]
 
 
 # ---- colours ----
 
 
 def _styles(board: Board, texts: Pool) -> dict[str, list[int]]:
-    """Optimizer -> places of its colour and of its dashes in the palette, in a dict by the place of its name."""
+    """Place of an optimizer's name -> places of its own colour and dashes in the palette, and its `palette.priority`."""
     names = sorted({row.optimizer for section in board.sections for row in section.rows})
     return {
-        str(texts.text(name)): [palette.LIGHT.index(palette.colour(name)), palette.DASHES.index(palette.dash(name))]
+        str(texts.text(name)): [
+            palette.LIGHT.index(palette.colour(name)),
+            palette.DASHES.index(palette.dash(name)),
+            palette.priority(name),
+        ]
         for name in names
     }
 
@@ -375,37 +396,59 @@ def _styles(board: Board, texts: Pool) -> dict[str, list[int]]:
 # ---- summaries ----
 
 
-def _summary(summary: Summary, board: Board, ids: Sequence[str], texts: Pool) -> dict[str, Any]:
-    c = summary.conditions
-    about = [
-        c["model"],
-        c["adapter"] if c["adapter"] != "none" else None,
-        c["dtype"],
-        c["budget"],
-        f"{c['score']} score",
-    ]
-    sections = {
-        task_name(section): name
-        for name, section in zip(ids, board.sections, strict=True)
-        if section.partial == summary.partial and all(section.conditions[key] == value for key, value in c.items())
-    }
+def _summaries(
+    summaries: Sequence[Summary], board: Board, groups: Sequence[list[Any]], texts: Pool
+) -> list[dict[str, Any]]:
+    """groups: what the tables of each profile share. A profile stands below the last summary of its tables."""
+    found = [_summary(summary, board, texts) for summary in summaries]
+    shared = [_shared(summary.conditions, summary.partial) for summary in summaries]
+    for i, mine in enumerate(shared):
+        found[i]["profile"] = groups.index(mine) if mine in groups and mine not in shared[i + 1 :] else None
+    return found
+
+
+def _summary(summary: Summary, board: Board, texts: Pool) -> dict[str, Any]:
+    ids = _tables(summary, board)
     return {
-        "suite": texts.text(c["suite"] or "no suite"),
-        "about": texts.text(" · ".join(part for part in about if part)),
-        "partial": summary.partial,
+        "suite": texts.text(summary.conditions["suite"] or "no suite"),
+        "about": texts.text(_about(summary.conditions, summary.partial)),
         "metrics": texts.text(", ".join(summary.metrics)),
         "higher": summary.better == "higher",
         "log": summary.scale == "log",
         "percent": summary.percent and summary.scale != "log",
-        "tasks": [[texts.text(task), sections.get(task)] for task in summary.tasks],
+        "tasks": [[texts.text(task), ids.get(task)] for task in summary.tasks],
         "elsewhere": [texts.text(name) for name in summary.elsewhere],
         "rows": [_standing(standing, texts) for standing in summary.standings],
     }
 
 
+def _tables(summary: Summary, board: Board) -> dict[str, str]:
+    """Task of the summary, as it names it -> its table's place in the address."""
+    shared = _shared(summary.conditions, summary.partial)
+    kind = (summary.percent, summary.better, summary.scale)
+    own = [
+        section
+        for section in board.sections
+        if _shared(section.conditions, section.partial) == shared
+        and (section.metric in PERCENT, section.better, section.scale) == kind
+        and len(chosen_rows(section)) > 1
+    ]
+    return dict(zip(names_of(own), map(section_id, own), strict=True))
+
+
+def _about(conditions: dict[str, Any], partial: bool) -> str:
+    """What the tables of a summary or profile share, besides the suite."""
+    c = conditions
+    model = f"{c['model']}@{c['revision'][:12]}" if c["model"] and c["revision"] else c["model"]
+    adapter = c["adapter"] if c["adapter"] != "none" else None
+    parts = [model, adapter, c["dtype"], c["budget"], f"batch {c['batch_size']}", f"{c['score']} score"]
+    return " · ".join([*(part for part in parts if part), *(["PARTIAL DATA"] if partial else [])])
+
+
 def _standing(standing: Standing, texts: Pool) -> dict[str, Any]:
     return {
         "optimizer": texts.text(standing.optimizer),
+        "order": texts.text(standing.order),
         "rank": list(standing.rank) if standing.rank else None,
         "score": _interval(standing.score),
         "scores": [_interval(score) for score in standing.scores],
@@ -428,7 +471,7 @@ def _standing(standing: Standing, texts: Pool) -> dict[str, Any]:
 
 def _claims(claims: Claims, texts: Pool) -> dict[str, Any]:
     return {
-        "rules": CLAIMED_RULES,
+        "rules": CLAIMED_RULES.replace("Read the numbered note", "Open its row and read the note"),
         "unmatched": [claims.unmatched_runs, claims.unmatched_groups],
         "groups": [_group(group, texts) for group in claims.groups],
         "problems": [[clean(problem.path), clean(problem.why)] for problem in claims.problems],

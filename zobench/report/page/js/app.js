@@ -31,10 +31,32 @@ function show() {
   }
 }
 
+// An entry of the history holds how far its page was scrolled, and going back or loading again goes there.
+history.scrollRestoration = "manual";
+let settled;
+addEventListener("scroll", () => {
+  clearTimeout(settled);
+  settled = setTimeout(keepPlace, 120);
+}, { passive: true });
+addEventListener("click", (event) => event.target.closest?.("a[href^='#/']") && keepPlace(), { capture: true });
+addEventListener("pagehide", keepPlace);
+
+function keepPlace() {
+  clearTimeout(settled);
+  history.replaceState({ ...history.state, y: scrollY }, "");
+}
+
+function takePlace() {
+  const y = history.state?.y ?? 0;
+  if (y) dispatchEvent(new CustomEvent("drawabove", { detail: y })); // what is drawn later would move the rest
+  scrollTo(0, y);
+}
+
 addEventListener("hashchange", () => {
+  clearTimeout(settled);
   show();
-  scrollTo(0, 0);
   document.querySelector("#main h1")?.focus({ preventScroll: true });
+  takePlace();
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
@@ -42,3 +64,4 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 });
 startTheme();
 show();
+if (history.state?.y) addEventListener("DOMContentLoaded", takePlace, { once: true });

@@ -64,12 +64,17 @@ function chart({ title, heading = "h2", controls = [], legend = null, draw }) {
     seen = true;
     redraw();
   };
+  const above = ({ detail: y }) => {
+    if (!seen && plot.getBoundingClientRect().top + scrollY < y) print();
+  };
   addEventListener("beforeprint", print);
+  addEventListener("drawabove", above);
   redraws.add(redraw);
   leaving.push(() => {
     sight.disconnect();
     size.disconnect();
     removeEventListener("beforeprint", print);
+    removeEventListener("drawabove", above);
     redraws.delete(redraw);
   });
   return { figure, redraw };
@@ -77,9 +82,8 @@ function chart({ title, heading = "h2", controls = [], legend = null, draw }) {
 
 // A table that is only read.
 function plain(caption, headers, rows) {
-  return h(
-    "div",
-    { class: "scroll", role: "region", "aria-label": caption, tabindex: 0 },
+  return scroller(
+    { "aria-label": caption },
     h(
       "table",
       { class: "plain" },

@@ -10,18 +10,17 @@ function claimed() {
   });
   const ours = (row) => (row.ours ? (row.ours.length > 1 ? `${percent(row.ours[0])} [${percent(row.ours[1])}, ${percent(row.ours[2])}]` : percent(row.ours[0])) : NONE);
   const columns = [
-    { key: "task", name: "Task", value: (row) => row.label, cell: (row) => [named(text(row.group.task)), row.group.partial && h("span", { class: "mark" }, "partial data"), h("small", {}, [text(row.group.model), text(row.group.adapter)].filter((x) => x && x !== "none").join(" · "))] },
+    { key: "task", name: "Task", value: (row) => row.label, cell: (row) => [named(text(row.group.task)), row.group.partial && h("span", { class: "mark" }, "partial data"), warning(row.group.failures, []), h("small", {}, [text(row.group.model), text(row.group.adapter)].filter((x) => x && x !== "none").join(" · "))] },
     { key: "optimizer", name: "Optimizer", value: (row) => text(row.group.optimizer), cell: (row) => named(text(row.group.optimizer)) },
-    { key: "metric", name: "Metric", value: (row) => text(row.metric), cell: (row) => text(row.metric) },
-    { key: "ours", name: "Ours [95 %]", about: "In percent", value: (row) => row.ours?.[0] ?? null, cell: ours, numeric: true, down: true },
+    { key: "ours", name: "Ours [95 %]", about: "In percent", value: (row) => row.ours?.[0] ?? null, cell: (row) => [ours(row), h("small", {}, text(row.metric))], numeric: true, down: true },
     { key: "published", name: "Published", about: "In percent", value: (row) => row.published, cell: (row) => `${text(row.printed)}${known(row.std) ? ` ± ${row.std}` : ""}`, numeric: true, down: true },
-    { key: "difference", name: "Ours less published", value: (row) => row.difference, cell: (row) => signed(row.difference), numeric: true, down: true },
+    { key: "difference", name: "Difference", about: "Ours less published", value: (row) => row.difference, cell: (row) => signed(row.difference), numeric: true, down: true },
+    { key: "differs", name: "Differs", about: "Between the two protocols", cell: (row) => h("small", { class: "long" }, text(row.differences) ?? "") },
+    { key: "unknown", name: "Not known", about: "Of the published value", cell: (row) => h("small", { class: "long" }, text(row.unknown) ?? "") },
+    { key: "source", name: "Source", value: (row) => text(row.source), cell: (row) => h("div", { class: "source" }, text(row.source), h("small", {}, text(row.method))) },
+    { key: "quality", name: "Quality", about: "Of the source", value: (row) => text(row.quality), cell: (row) => h("div", { class: "source" }, text(row.quality)) },
     { key: "both", name: "Both", about: "Dot and bar: ours; ring: published; 0 to 100", cell: pair },
     { key: "n", name: "n", value: (row) => row.n, cell: (row) => row.n, numeric: true, down: true },
-    { key: "source", name: "Source", value: (row) => text(row.source), cell: (row) => [text(row.source), h("small", {}, text(row.method))] },
-    { key: "quality", name: "Quality", value: (row) => text(row.quality), cell: (row) => text(row.quality) },
-    { key: "differs", name: "Differs", cell: (row) => h("small", { class: "long" }, text(row.differences) ?? "") },
-    { key: "unknown", name: "Not known", cell: (row) => h("small", { class: "long" }, text(row.unknown) ?? "") },
   ];
   const details = (row) => [
     h(

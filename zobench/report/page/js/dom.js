@@ -61,3 +61,19 @@ function check(label, checked, change) {
   const box = h("input", { type: "checkbox", checked, onchange: () => change(box.checked) });
   return h("label", { class: "control check" }, box, h("span", {}, label));
 }
+
+// What may be wider than the page scrolls by itself, with a shadow at an edge beyond which there is more.
+function scroller(attributes, child) {
+  const region = h("div", { ...attributes, class: ["scroll", attributes.class].filter(Boolean).join(" "), role: "region", tabindex: 0 }, child);
+  const edges = h("div", { class: "edges" }, region);
+  const update = () => {
+    edges.classList.toggle("before", region.scrollLeft > 1);
+    edges.classList.toggle("after", region.scrollLeft < region.scrollWidth - region.clientWidth - 1);
+  };
+  region.addEventListener("scroll", update, { passive: true });
+  const size = new ResizeObserver(update);
+  size.observe(region);
+  size.observe(child);
+  leaving.push(() => size.disconnect());
+  return edges;
+}

@@ -21,7 +21,7 @@ function power(x) {
 // A value of a table's metric.
 function score(x, table) {
   if (!known(x)) return NONE;
-  if (table.log) return x === 0 ? "0" : power(x);
+  if (table.log) return x <= FLOOR ? `≤${FLOOR.toExponential()}` : power(x);
   if (table.percent) return (100 * x).toFixed(1);
   return String(Number(x.toPrecision(4)));
 }

@@ -6,7 +6,7 @@ function optimizer(name) {
   const own = rowsOf(name);
   const rows = own.map((row, place) => ({ row, place, label: row.table.task }));
   const columns = [
-    { key: "task", name: "Task", value: (r) => r.label, cell: ({ row }) => [link(row.table.href, named(row.table.task)), row.table.partial && h("span", { class: "mark" }, "partial data"), h("small", {}, `${row.table.suite} · ${row.table.about}`)] },
+    { key: "task", name: "Task", value: (r) => r.label, cell: ({ row }) => [link(row.table.href, named(row.table.task)), row.table.partial && h("span", { class: "mark" }, "partial data"), warning(row.failures, row.marks), h("small", {}, `${row.table.suite} · ${row.table.about}`)] },
     { key: "options", name: "Options", value: ({ row }) => row.label, cell: ({ row }) => named(row.label) },
     { key: "rank", name: "Rank", value: ({ row }) => row.rank, cell: ({ row }) => (row.reference ? "ref" : row.rank ? `${rank(row.rank)} of ${row.table.ranked}` : NONE), numeric: true },
     { key: "place", name: "Among all", about: "Its rank interval: left is first, right is last", value: ({ row }) => (row.rank ? row.rank[0] / row.table.ranked : null), cell: ({ row }) => standing(row) },
@@ -18,7 +18,7 @@ function optimizer(name) {
     { key: "peak", name: "Peak", value: ({ row }) => row.peak, cell: ({ row }) => bytes(row.peak), numeric: true },
     { key: "state", name: "State", value: ({ row }) => row.state, cell: ({ row }) => bytes(row.state), numeric: true },
     { key: "failed", name: "Failed", value: ({ row }) => counted(row.failures) || null, cell: ({ row }) => failed(row.failures) },
-    { key: "marks", name: "Marks", cell: ({ row }) => marked(row.marks) },
+    { key: "marks", name: "Marks", there: ({ row }) => row.marks.length > 0, cell: ({ row }) => marked(row.marks) },
   ].filter(present(rows));
   const [partial, kept] = hiding("partial", "partial data", rows, ({ row }) => row.table.partial, () => made.refill());
   const made = sortable({
@@ -36,6 +36,7 @@ function optimizer(name) {
     content: [
       h("p", { class: "crumbs" }, link("#/optimizers", "Optimizers")),
       h("h1", { tabindex: -1 }, named(name)),
+      asked(),
       h("p", { class: "lead" }, `${plural(own.length, "row")} over ${plural(new Set(own.map((row) => row.table)).size, "table")}. `, ranked.length ? `Among the first in ${first} of ${ranked.length} where it was ranked with others.` : ""),
       made.element,
     ],
@@ -85,7 +86,7 @@ function allOptimizers() {
     { key: "failed", name: "Failed runs", value: (row) => row.failures || null, cell: (row) => row.failures || "", numeric: true, down: true },
   ].filter(present(rows));
   const made = sortable({ caption: "All optimizers", columns, rows: () => rows, search: (row) => `${row.label} ${row.reference ? "reference" : ""}`, unit: "optimizer" });
-  return { title: "Optimizers", content: [h("h1", { tabindex: -1 }, "Optimizers"), h("p", { class: "lead" }, "Each leads to all of its rows."), made.element] };
+  return { title: "Optimizers", content: [h("h1", { tabindex: -1 }, "Optimizers"), h("p", { class: "lead" }, "Each leads to all of its rows."), asked(), made.element] };
 }
 
 function median(values) {

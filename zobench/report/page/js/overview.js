@@ -14,11 +14,14 @@ function overview() {
         "Zeroth-order optimizers train with forward passes alone, in the memory of inference; first-order ones need gradients.",
       ),
       asked(),
-      answerCard(),
+      byScore() ? answerCard() : h("p", { class: "about" }, "What fits into a memory and a time is answered on the board of whole runs ranked by their score: write it without ", h("code", {}, [board.ranked_by !== "accuracy" && "--rank-by", board.budget && "--budget"].filter(Boolean).join(" ")), "."),
       suites.map(suiteSection),
     ],
   };
 }
+
+// Whether rows are in the order of the scores of whole runs, as the answer takes them.
+const byScore = () => board.ranked_by === "accuracy" && !board.budget;
 
 // What the whole board was asked to be ranked by, where that is not the score of whole runs.
 function asked() {
@@ -36,9 +39,9 @@ function suiteSection(suite) {
     "section",
     {},
     h("h2", {}, suite),
-    h("p", { class: "about" }, `${plural(members.length, "table")}, ${plural(members.reduce((sum, table) => sum + table.count, 0), "run")}. `, link(`#/tasks?q=${encodeURIComponent(suite)}`, "All its tasks")),
-    own.map(summaryTable),
-    profiles(suite),
+    h("p", { class: "about" }, `${plural(members.length, "table")}, ${plural(members.reduce((sum, table) => sum + table.count, 0), "run")}. `, link(suiteHref(suite), "All its tasks")),
+    own.map((summary) => [summaryTable(summary), summary.profile !== null && profile(board.profiles[summary.profile])]),
+    board.profiles.filter((found, i) => text(found.suite) === suite && own.every((summary) => summary.profile !== i)).map(profile),
   );
 }
 
@@ -48,6 +51,7 @@ function summaryTable(summary) {
     ...row,
     place,
     label: text(row.optimizer),
+    order: text(row.order),
     href: `#/optimizer/${encodeURIComponent(text(row.optimizer))}`,
     marks: (row.marks ?? []).map(text),
     center: row.score?.[0] ?? null,
@@ -55,10 +59,11 @@ function summaryTable(summary) {
   const range = extent(rows.flatMap((row) => row.score ?? []), shape);
   const down = summary.higher;
   const columns = [
-    { key: "optimizer", name: "Optimizer", value: (row) => row.label, cell: (row) => link(row.href, named(row.label)) },
+    { key: "optimizer", name: "Optimizer", value: (row) => row.label, cell: (row) => [link(row.href, named(row.label)), warning(row.failures, row.marks)] },
     { key: "rank", name: "Rank", about: "From the best rank it could have to the worst", value: (row) => row.rank, cell: (row) => rank(row.rank), numeric: true },
     { key: "score", name: "Score [95 %]", about: "Interquartile mean over tasks and runs", value: (row) => row.center, cell: (row) => interval(row.score, shape), numeric: true, down },
     { key: "interval", name: "Interval", cell: (row) => whisker(row.score, range, shape) },
+    { key: "order", name: "Order", about: "Of the derivatives it needs", value: (row) => row.order, cell: (row) => row.order ?? NONE, shown: false },
     ...summary.tasks.map(([name, id], i) => ({
       key: `t${i}`,
       name: text(name),
@@ -78,9 +83,9 @@ function summaryTable(summary) {
     { key: "state", name: "State ×", about: "Optimizer state over the weights", value: (row) => row.state, cell: (row) => multiple(row.state), numeric: true },
     { key: "fidelity", name: "Fidelity", about: "What rounding left of what the optimizer meant", value: (row) => text(row.exactness), cell: (row) => text(row.exactness) ?? NONE },
     { key: "failed", name: "Failed", value: (row) => counted(row.failures) || null, cell: (row) => failed(row.failures) },
-    { key: "marks", name: "Marks", cell: (row) => marked(row.marks) },
+    { key: "marks", name: "Marks", there: (row) => row.marks.length > 0, cell: (row) => marked(row.marks) },
   ].filter(present(rows));
-  const about = `${text(summary.about)}${summary.partial ? " · PARTIAL DATA" : ""}`;
+  const about = text(summary.about);
   const table = sortable({
     name: `s${summary.place}`,
     caption: `${text(summary.suite)}, ${about}`,
@@ -101,8 +106,11 @@ function summaryTable(summary) {
   );
 }
 
-// Whether any row has something in the column; columns without a value to sort by are kept.
-const present = (rows) => (column) => column.key === "rank" || !column.value || rows.some((row) => !missing(column.value(row)));
+// Whether any row has something in the column; columns that do not say when are kept.
+const present = (rows) => (column) => {
+  const there = column.there ?? (column.value && ((row) => !missing(column.value(row))));
+  return column.key === "rank" || !there || rows.some(there);
+};
 
 const failed = (failures) => (failures ? h("span", { class: "failed" }, counted(failures)) : "");
 const marked = (marks) => marks.map((mark) => [h("span", { class: "mark", title: mark }, mark), " "]);

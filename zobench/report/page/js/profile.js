@@ -1,12 +1,10 @@
-// ---- performance profiles of a suite ----
+// ---- performance profile of the tasks of a suite under equal conditions ----
 
-function profiles(suite) {
-  const found = board.profiles.find((profile) => text(profile.suite) === suite);
-  if (!found) return null;
+function profile(found) {
+  const key = `profile${board.profiles.indexOf(found) || ""}`; // in the address
   const names = found.names.map(text);
-  const asked = (remembered("profile") ?? "").split(".").filter(Boolean).map(Number).filter((i) => i < names.length);
+  const asked = (remembered(key) ?? "").split(".").filter(Boolean).map(Number).filter((i) => i < names.length);
   let chosen = asked.length ? asked : names.slice(0, 6).map((_, i) => i);
-  const bare = (name) => name.split(/[[,]/)[0];
   const legend = h("div", { class: "legend", role: "group", "aria-label": "Optimizers shown" });
 
   function pick(styled) {
@@ -27,15 +25,15 @@ function profiles(suite) {
 
   function change(next) {
     chosen = next;
-    remember({ profile: chosen.join(".") });
+    remember({ [key]: chosen.join(".") });
     made.redraw();
   }
 
   function draw(width) {
-    const styled = lines(chosen.map((i) => ({ optimizer: bare(names[i]) })));
+    const styled = lines(chosen.map((i) => ({ optimizer: names[i] })));
     pick(styled);
     const series = chosen.map((i, k) => ({ name: names[i], ...styled[k], points: found.taus.map((tau, j) => ({ tau, share: found.shares[i][j] })) }));
-    const ratio = { name: "forwards, as a multiple of the cheapest optimizer's", format: (x) => `${count(x)}×` };
+    const ratio = { name: "forwards, × the cheapest's", format: (x) => `${count(x)}×` };
     const svg = Plot.plot({
       width,
       height: HEIGHT,
@@ -66,12 +64,12 @@ function profiles(suite) {
     };
   }
 
-  const made = chart({ title: `Performance profiles: ${suite}`, heading: "h3", legend, draw });
+  const made = chart({ title: `Performance profile: ${text(found.suite)} · ${text(found.about)}`, heading: "h3", legend, draw });
   return made.figure;
 }
 
 // The share at the largest stored ratio that is at most tau.
-function shareAt(profile, i, tau) {
-  const place = profile.taus.findLastIndex((t) => t <= tau * 1.0001);
-  return profile.shares[i][Math.max(0, place)];
+function shareAt({ taus, shares }, i, tau) {
+  const place = taus.findLastIndex((t) => t <= tau * 1.0001);
+  return shares[i][Math.max(0, place)];
 }

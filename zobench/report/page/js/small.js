@@ -56,6 +56,18 @@ function sparkline(row, range, width = 84) {
   );
 }
 
+// A sign beside the name of a row with failed runs or marks, whose columns may be out of sight.
+function warning(failures, marks) {
+  const failed_ = counted(failures);
+  const said = [failed_ && `failed: ${failed_}`, ...marks.filter((mark) => mark !== "partial data")].filter(Boolean).join("; ");
+  if (!said) return null;
+  return h(
+    "span",
+    { class: "sign", role: "img", "aria-label": said, title: said },
+    s("svg", { viewBox: "0 0 16 16", width: 15, height: 15, "aria-hidden": "true" }, s("path", { d: "M8 1.2 15.2 14.4H.8Z" }), s("path", { class: "inside", d: "M8 5.8v4M8 11.6v1.2" })),
+  );
+}
+
 function bar(share, label) {
   const fill = h("span", { class: "fill" });
   fill.style.width = `${(100 * Math.max(0, Math.min(1, share))).toFixed(1)}%`;

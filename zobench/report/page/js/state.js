@@ -25,7 +25,7 @@ function remember(changes) {
     else found.set(name, value);
   }
   const rest = found.toString();
-  history.replaceState(null, "", `#${path || "/"}${rest ? `?${rest}` : ""}`);
+  history.replaceState(history.state, "", `#${path || "/"}${rest ? `?${rest}` : ""}`);
 }
 
 // What has to be stopped when another page is shown.

@@ -18,7 +18,7 @@ function sortable({ name = "", caption, columns, rows, details, search, controls
   const status = h("p", { class: "count", role: "status" });
   const element = h("table", {}, h("caption", { class: "hidden" }, caption), head, body);
   const all = h("button", { type: "button", class: "all", onclick: () => showAll() });
-  const region = h("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: 0 }, element);
+  const region = scroller({ "aria-label": caption }, element);
 
   const visible = () => columns.filter((column) => shown.has(column.key));
 
@@ -94,10 +94,12 @@ function sortable({ name = "", caption, columns, rows, details, search, controls
         },
         isOpen ? "▾" : "▸",
       );
+    const name = unique("row");
     const line = h(
       "tr",
       { class: [row.reference ? "reference" : "", details ? "opens" : ""].join(" ").trim() || null },
-      h("th", { scope: "row" }, h("div", { class: "first" }, more, h("div", {}, first.cell(row)))),
+      // its name without that of the button, which repeats it
+      h("th", { scope: "row", "aria-labelledby": more ? name : null }, h("div", { class: "first" }, more, h("div", { id: name }, first.cell(row)))),
       rest.map((column) => h("td", { class: column.numeric ? "numeric" : null }, column.cell(row))),
     );
     if (details) line.addEventListener("click", (event) => pressed(event) && toggle(row));

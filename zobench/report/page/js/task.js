@@ -14,12 +14,13 @@ const fidelity = (found) =>
 function columnsOf(table, range, curveRange) {
   const down = table.higher;
   const columns = [
-    { key: "optimizer", name: "Optimizer", value: (row) => row.label, cell: (row) => [link(row.href, named(row.label)), row.reference && h("span", { class: "mark" }, "reference")] },
+    { key: "optimizer", name: "Optimizer", value: (row) => row.label, cell: (row) => [link(row.href, named(row.label)), row.reference && h("span", { class: "mark" }, "reference"), warning(row.failures, row.marks)] },
     { key: "rank", name: "Rank", about: "From the best rank it could have to the worst; what cannot be told apart shares ranks", value: (row) => row.rank, cell: (row) => (row.reference ? "ref" : rank(row.rank)), numeric: true },
-    { key: "spent", name: `Spent (${board.ranked_by})`, about: "What the board is ranked by", value: (row) => (row.spent === "never" ? Infinity : row.spent), cell: (row) => number(row.spent), numeric: true },
+    board.ranked_by !== "memory" && { key: "spent", name: `Spent (${board.ranked_by})`, about: "What the board is ranked by", value: (row) => (row.spent === "never" ? Infinity : row.spent), cell: (row) => number(row.spent), numeric: true },
     { key: "score", name: "Score [95 %]", about: `${table.metric}, ${table.higher ? "higher" : "lower"} is better`, value: (row) => row.center, cell: (row) => interval(row.score, table), numeric: true, down },
     { key: "interval", name: "Interval", about: "The score and its 95 % interval on the table's scale", cell: (row) => whisker(row.score, range, table) },
     { key: "curve", name: "Curve", about: "Validation over forwards", cell: (row) => learned(row, curveRange) },
+    { key: "order", name: "Order", about: "Of the derivatives it needs", value: (row) => row.order, cell: (row) => row.order ?? NONE, shown: false },
     { key: "n", name: "n", about: "Runs that gave a number", value: (row) => row.n, cell: (row) => row.n ?? 0, numeric: true, down: true },
     { key: "forwards", name: "Forwards", about: "Batches", value: (row) => row.forwards, cell: (row) => number(row.forwards), numeric: true },
     { key: "backwards", name: "Backwards", about: "Batches", value: (row) => row.backwards, cell: (row) => number(row.backwards), numeric: true, shown: false },
@@ -37,9 +38,9 @@ function columnsOf(table, range, curveRange) {
     { key: "mode", name: "Probe", about: "How a probe was evaluated", value: (row) => row.mode, cell: (row) => row.mode ?? NONE, shown: false },
     { key: "trials", name: "Trials", about: "Settings tried on validation before this one was chosen", value: (row) => row.trials || null, cell: (row) => number(row.trials), numeric: true, shown: false },
     { key: "failed", name: "Failed", value: (row) => counted(row.failures) || null, cell: (row) => failed(row.failures) },
-    { key: "marks", name: "Marks", cell: (row) => marked(row.marks) },
+    { key: "marks", name: "Marks", there: (row) => row.marks.length > 0, cell: (row) => marked(row.marks) },
   ];
-  return columns.filter(present(table.rows));
+  return columns.filter(Boolean).filter(present(table.rows));
 }
 
 function learned(row, range) {
@@ -62,7 +63,7 @@ function task(table) {
   return {
     title: table.task,
     content: [
-      h("p", { class: "crumbs" }, link("#/tasks", "Tasks"), " / ", link(`#/tasks?q=${encodeURIComponent(table.suite)}`, table.suite)),
+      h("p", { class: "crumbs" }, link("#/tasks", "Tasks"), " / ", link(suiteHref(table.suite), table.suite)),
       h("h1", { tabindex: -1 }, named(table.task)),
       h("p", { class: "lead" }, table.about),
       table.partial && h("p", { class: "note warn" }, "Measured on partial data: not the rows behind any published number."),
@@ -155,8 +156,11 @@ async function copy(command, button) {
 
 // ---- all tasks ----
 
+const suiteHref = (suite) => `#/tasks?suite=${encodeURIComponent(suite)}`;
+
 function tasks() {
-  const rows = tables.map((table) => ({ table, place: table.place, label: table.task, best: table.rows.find((row) => row.rank) }));
+  let suite = suites.includes(remembered("suite")) ? remembered("suite") : "";
+  const rows = tables.map((table) => ({ table, place: table.place, label: table.task, best: table.best }));
   const columns = [
     { key: "task", name: "Task", value: (row) => row.label, cell: (row) => [link(row.table.href, named(row.label)), h("small", {}, row.table.about)] },
     { key: "suite", name: "Suite", value: (row) => row.table.suite, cell: (row) => row.table.suite },
@@ -167,6 +171,13 @@ function tasks() {
     { key: "data", name: "Data", value: (row) => (row.table.partial ? "partial" : "whole"), cell: (row) => (row.table.partial ? h("span", { class: "mark" }, "partial") : "whole") },
   ];
   const [partial, kept] = hiding("partial", "partial data", rows, (row) => row.table.partial, () => made.refill());
-  const made = sortable({ caption: "All tasks", columns, rows: () => rows.filter(kept), controls: [partial], search: (row) => `${row.label} ${row.table.suite} ${row.table.about} ${row.table.partial ? "partial" : "whole"} ${row.table.metric}`, unit: "table" });
+  const chooser =
+    suites.length > 1 &&
+    select("Suite", [["", "all"], ...suites.map((name) => [name, name])], suite, (value) => {
+      suite = value;
+      remember({ suite });
+      made.refill();
+    });
+  const made = sortable({ caption: "All tasks", columns, rows: () => rows.filter((row) => kept(row) && (!suite || row.table.suite === suite)), controls: [chooser, partial], search: (row) => `${row.label} ${row.table.suite} ${row.table.about} ${row.table.partial ? "partial" : "whole"} ${row.table.metric}`, unit: "table" });
   return { title: "Tasks", content: [h("h1", { tabindex: -1 }, "Tasks"), h("p", { class: "lead" }, "One table for each task under equal conditions."), made.element] };
 }

@@ -48,18 +48,20 @@ function startTheme() {
   systemDark.addEventListener("change", () => redraws.forEach((redraw) => redraw()));
 }
 
-// {colour, dash} of each line of a chart: those of its optimizer, as in the figures. Where two lines would share a
-// colour, the later one takes the next that is free, and where none is, its own with the next dashes that are free.
+// {colour, dash} of each line of a chart, by the rule of zobench/report/palette.py (places), so as in the figures.
 function lines(rows) {
   const [light, dark, dashes] = board.palette;
   const colours = isDark() ? dark : light;
   const taken = new Set();
   const next = (first, n, free) => Array.from({ length: n }, (_, i) => (first + i) % n).find(free);
-  return rows.map((row) => {
-    const [own, stroke] = styles.get(row.optimizer) ?? [0, 0];
-    const colour = next(own, colours.length, (c) => !taken.has(`${c}`)) ?? own;
+  const own = rows.map((row) => styles.get(row.optimizer) ?? [0, 0, dashes.length]);
+  const found = [];
+  for (const i of [...own.keys()].sort((a, b) => own[a][2] - own[b][2] || a - b)) {
+    const [tint, stroke] = own[i];
+    const colour = next(tint, colours.length, (c) => !taken.has(`${c}`)) ?? tint;
     const dash = next(stroke, dashes.length, (d) => !taken.has(`${colour} ${d}`)) ?? stroke;
     taken.add(`${colour}`).add(`${colour} ${dash}`);
-    return { colour: colours[colour], dash: dashes[dash].map((x) => 2 * x).join(" ") };
-  });
+    found[i] = { colour: colours[colour], dash: dashes[dash].map((x) => 2 * x).join(" ") };
+  }
+  return found;
 }
