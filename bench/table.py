@@ -28,7 +28,8 @@ def table(results: list[dict]) -> str:
     named = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     rows += [
         "",
-        f"{machine['cores']} CPU cores ({machine['processor']}), {named}, {machine['date']}. Ratios within interleaved rounds, seconds where it says so.",
+        f"{machine['cores']} CPU cores ({machine['processor']}), {named}, {machine['date']}. "
+        "Ratios within interleaved rounds, seconds where it says so.",
     ]
     return "\n".join(rows)
 

@@ -79,7 +79,11 @@ def trial(row: RunRecord, rates: dict[str, float]) -> dict[str, object]:
     lr = json.loads(row.parameters or "{}").get("lr")
     factor = lr / rates[row.optimizer] if lr and rates[row.optimizer] else math.nan
     kept = {"factor": f"{factor:.3g}", "lr": lr, "metric": row.metric, "value": row.value, "status": row.status}
-    return {"task": row.task, "optimizer": row.optimizer, "budget": row.budget} | kept | {"better": row.better, "loss": loss_of(row)}
+    return (
+        {"task": row.task, "optimizer": row.optimizer, "budget": row.budget}
+        | kept
+        | {"better": row.better, "loss": loss_of(row)}
+    )
 
 
 def loss_of(row: RunRecord) -> float:

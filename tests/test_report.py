@@ -237,7 +237,7 @@ def test_nothing_found_says_what_to_run(tmp_path):
     with pytest.raises(NothingMeasured, match="zobench run"):
         shown(tmp_path / "absent")
     (tmp_path / "foreign.parquet").touch()
-    with pytest.raises(NothingMeasured, match="1 file was skipped: .*foreign.parquet"):
+    with pytest.raises(NothingMeasured, match=r"1 file was skipped: .*foreign\.parquet"):
         shown(tmp_path)
     write(record(), tmp_path)
     with pytest.raises(NothingMeasured, match="for rte; there are tasks sst2 and optimizers mezo"):

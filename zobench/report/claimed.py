@@ -101,11 +101,16 @@ def claims(
     """
     frame, problems = load(stores, tasks, optimizers, (*COLUMNS, *EXTRA))
     records = learn(newest([r for r in rows(frame) if view is None or view.admits(r)]))
-    values = [row for row in published.load(path) if row.is_score]
+    values: dict[str | None, list[Published]] = {}
+    for row in published.load(path):
+        if row.is_score:
+            values.setdefault(row.our_task, []).append(row)
     grouped: dict[str, list[Record]] = {}
     for record in records:
         grouped.setdefault(_key(record), []).append(record)
-    found = [(_group(records, values), len(records)) for _, records in sorted(grouped.items())]
+    found = [
+        (_group(records, values.get(records[0]["task"], [])), len(records)) for _, records in sorted(grouped.items())
+    ]
     matched = [group for group, _ in found if group.claims]
     without = [n for group, n in found if not group.claims]
     if not matched:
