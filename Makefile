@@ -17,10 +17,11 @@ STAMP := $(VENV)/.zobench-installed
 
 demo: $(STAMP)
 	$(BIN)/zobench run --suite demo -j 2 -o build/demo/runs
-	$(BIN)/zobench report build/demo/runs -o build/demo/leaderboard.md
+	$(BIN)/zobench report build/demo/runs -o build/demo/leaderboard.md -o build/demo/board.html
 	$(BIN)/zobench report build/demo/runs
 	@echo "First- and zeroth-order optimizers on two regressions and on a small pretrained language model; lines marked ref"
-	@echo "know more than an optimizer may. The board with its evidence: build/demo/leaderboard.md. Next, with $(BIN) in PATH:"
+	@echo "know more than an optimizer may. The board with its evidence: build/demo/leaderboard.md, and as a page to open in a"
+	@echo "browser: build/demo/board.html. Next, with $(BIN) in PATH:"
 	@echo "  zobench run -t toy-qa -O mezo,adam      another toy task; zobench list shows every task, optimizer and baseline"
 	@echo "  zobench run -t sst2 -O mezo,adam -m facebook/opt-125m --budget small      a real one (from the hub, a GPU helps)"
 	@echo "  zobench run -t softmax_l2 -O ./mine.py  your own optimizer in one file: CONTRIBUTING.md has a complete example"
