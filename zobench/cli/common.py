@@ -133,6 +133,11 @@ def many(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -
     return [part.strip() for value in values for part in registry.split(value)]
 
 
+def names_option(*names: str, help: str) -> Any:
+    """A repeatable option of names or patterns."""
+    return click.option(*names, multiple=True, callback=many, metavar="NAME", help=help)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zobench import registry
-from zobench.cli.common import OneOf, give, json_option, many, written
+from zobench.cli.common import OneOf, give, json_option, many, names_option, written
 
 if TYPE_CHECKING:
     from zobench.record import Problem
@@ -33,21 +33,9 @@ HASH = re.compile(r"[0-9a-f]{40,64}")
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @click.option("--store", metavar="DIR", help="Of commits and optimizers. Default: $ZOBENCH_STORE or ./zobench-runs.")
-@click.option(
-    "-t",
-    "--task",
-    "--tasks",
-    "tasks",
-    multiple=True,
-    callback=many,
-    metavar="NAME",
-    help="Only these (wildcards allowed).",
-)
-@click.option(
-    "-O", "--optimizer", "--optimizers", "optimizers", multiple=True, callback=many, metavar="NAME",
-    help="Of stores and commits, only these.",
-)  # fmt: skip
-@click.option("--suite", "suites", multiple=True, callback=many, metavar="NAME", help="Only tasks of these suites.")
+@names_option("-t", "--task", "--tasks", "tasks", help="Only these (wildcards allowed).")
+@names_option("-O", "--optimizer", "--optimizers", "optimizers", help="Of stores and commits, only these.")
+@names_option("--suite", "suites", help="Only tasks of these suites.")
 @click.option(
     "--margin", "margins", multiple=True, callback=many, metavar="[KIND=]X",
     help="The smallest difference that matters, in points of an accuracy, as a factor on a log scale, or relative (of other "

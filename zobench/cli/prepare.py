@@ -11,13 +11,11 @@ import click
 if TYPE_CHECKING:
     pass
 
-from zobench.cli.common import json_option, many
+from zobench.cli.common import json_option, names_option
 
 
 @click.command()
-@click.option(
-    "-t", "--task", "--tasks", "tasks", multiple=True, callback=many, metavar="NAME", help="Task; repeatable."
-)
+@names_option("-t", "--task", "--tasks", "tasks", help="Task; repeatable.")
 @click.option("--suite", metavar="NAME", help="The tasks of a suite (a name, or a TOML file).")
 @click.option("-m", "--model", metavar="ID", help="Fetch this model of the hub, too.")
 @click.option("--revision", metavar="REV", help="Revision of the model.")

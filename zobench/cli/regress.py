@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zobench.cli.common import execute, json_option, many, screen, write_text
+from zobench.cli.common import execute, json_option, many, names_option, screen, write_text
 
 if TYPE_CHECKING:
     from zobench.record import RunRecord
@@ -42,14 +42,8 @@ several, the first of 3, 4, 5, 6."""
     "--timing", is_flag=True, help="Compare wall-clock, too: base and head by turns ([gate.timing] of the suite)."
 )
 @click.option("--update", is_flag=True, help="Add what moved or is new to the baseline, as new attempts, and say what.")
-@click.option(
-    "-t", "--task", "--tasks", "tasks", multiple=True, callback=many, metavar="NAME",
-    help="Only these of the suite (wildcards allowed).",
-)  # fmt: skip
-@click.option(
-    "-O", "--optimizer", "--optimizers", "optimizers", multiple=True, callback=many, metavar="NAME",
-    help="Only these of the suite (wildcards allowed).",
-)  # fmt: skip
+@names_option("-t", "--task", "--tasks", "tasks", help="Only these of the suite (wildcards allowed).")
+@names_option("-O", "--optimizer", "--optimizers", "optimizers", help="Only these of the suite (wildcards allowed).")
 @click.option(
     "--only", multiple=True, callback=many, metavar="GATE", help="Only these gates, such as forwards or loss."
 )

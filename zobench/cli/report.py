@@ -9,15 +9,21 @@ from typing import Any
 import click
 
 from zobench import registry
-from zobench.cli.common import File, OneOf, check_stores, give, json_option, many, screen, warn, write_text, written
+from zobench.cli.common import (
+    File,
+    OneOf,
+    check_stores,
+    give,
+    json_option,
+    names_option,
+    screen,
+    warn,
+    write_text,
+    written,
+)
 
 FORMATS = ("table", "md", "html", "json", "csv")
 AXES = ("accuracy", "time", "forwards", "flops", "memory", "energy")
-
-
-def _subset(*names: str, help: str) -> Any:
-    """A repeatable option of patterns."""
-    return click.option(*names, multiple=True, callback=many, metavar="NAME", help=help)
 
 
 @click.command()
@@ -39,12 +45,12 @@ def _subset(*names: str, help: str) -> Any:
 @click.option(
     "--target", type=float, metavar="X", help="The validation score whose cost is ranked. Default: each table's own."
 )
-@_subset("-t", "--task", "--tasks", "tasks", help="Only these tasks (wildcards allowed).")
-@_subset("-O", "--optimizer", "--optimizers", "optimizers", help="Only these optimizers.")
-@_subset("--suite", "suites", help="Only tasks of these suites.")
-@_subset("-m", "--model", "models", help="Only these models.")
-@_subset("--adapter", "adapters", help="Only these adapters.")
-@_subset("--dtype", "dtypes", help="Only these precisions: float32, bfloat16 ...")
+@names_option("-t", "--task", "--tasks", "tasks", help="Only these tasks (wildcards allowed).")
+@names_option("-O", "--optimizer", "--optimizers", "optimizers", help="Only these optimizers.")
+@names_option("--suite", "suites", help="Only tasks of these suites.")
+@names_option("-m", "--model", "models", help="Only these models.")
+@names_option("--adapter", "adapters", help="Only these adapters.")
+@names_option("--dtype", "dtypes", help="Only these precisions: float32, bfloat16 ...")
 @click.option("--claimed", is_flag=True, help="Set the runs beside published values, with what differs between them.")
 @json_option
 def report(

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from zobench.record import RunRecord
 
-from zobench.cli.common import execute, given, ignore_ctrl_c, json_option, many, table
+from zobench.cli.common import execute, given, ignore_ctrl_c, json_option, names_option, table
 
 FIRST = ("softmax_l2",), ("mezo",)  # what `zobench run` alone does
 NEXT = """\
@@ -22,24 +22,18 @@ That was MeZO on a softmax regression: zobench run -t softmax_l2 -O mezo, stored
 
 
 @click.command()
-@click.option(
+@names_option(
     "-t",
     "--task",
     "--tasks",
     "tasks",
-    multiple=True,
-    callback=many,
-    metavar="NAME",
     help="Task, or a .py file; repeatable. Options in brackets: sst2[num_train=500].",
 )
-@click.option(
+@names_option(
     "-O",
     "--optimizer",
     "--optimizers",
     "optimizers",
-    multiple=True,
-    callback=many,
-    metavar="NAME",
     help="Optimizer, or a .py file; repeatable. 'mezo[lr=1e-6,eps=1e-3]'; a list is a grid: 'mezo[lr=[1e-6,1e-7]]'.",
 )
 @click.option("--suite", metavar="NAME", help="Run a suite (a name, or a TOML file) instead of -t and -O.")

@@ -15,34 +15,28 @@ import click
 if TYPE_CHECKING:
     pass
 
-from zobench.cli.common import Amount, execute, json_option, many, table
+from zobench.cli.common import Amount, execute, json_option, names_option, table
 
 
 @click.command()
 @click.option(
     "--suite", "suite_name", metavar="NAME", help="A suite, one of its tables (opt11:zo-llm), or a TOML file."
 )
-@click.option(
+@names_option(
     "-t",
     "--task",
     "--tasks",
     "tasks",
-    multiple=True,
-    callback=many,
-    metavar="NAME",
     help="Only these of the suite (wildcards allowed); without a suite, what to tune on.",
 )
-@click.option(
+@names_option(
     "-O",
     "--optimizer",
     "--optimizers",
     "optimizers",
-    multiple=True,
-    callback=many,
-    metavar="NAME",
     help="In the place of the suite's. Options in brackets are fixed; a list is the grid: 'mezo[lr=[1e-6,1e-7]]'.",
 )
-@click.option("--adapter", "adapters", multiple=True, callback=many, metavar="NAME", help="Only these of the suite.")
+@names_option("--adapter", "adapters", help="Only these of the suite.")
 @click.option("-m", "--model", metavar="ID", help="In the place of the suite's.")
 @click.option("--revision", metavar="REV", help="Revision of a hub model.")
 @click.option("--trials", type=int, metavar="N", help="At most N points of each grid, spread evenly over it.")

@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 from zobench.record import json_text
-from zobench.report.tables import FIDELITY, Board, Row, Section
+from zobench.report.tables import CONDITIONS, FIDELITY, Board, Row, Section
 
 NUMBERS = (
     *(
@@ -22,21 +22,6 @@ NUMBERS = (
         "peak_bytes",
     ),
     *("inference_bytes", "process_bytes", "state_bytes", "weight_bytes", "flops", "energy_joules", "trials"),
-)
-WHERE = (
-    *(
-        "suite",
-        "task",
-        "task_version",
-        "model",
-        "revision",
-        "adapter",
-        "dtype",
-        "budget",
-        "batch_size",
-        "score",
-        "data",
-    ),
 )
 
 
@@ -53,7 +38,7 @@ def csv_text(board: Board) -> str:
 def _line(row: Row, section: Section) -> dict[str, Any]:
     score, rank = row.score, row.rank
     return {
-        **{("split" if name == "score" else name): section.conditions[name] for name in WHERE},
+        **{("split" if name == "score" else name): section.conditions[name] for name in CONDITIONS},
         "task_options": json_text(section.task_options),
         "partial_data": section.partial,
         "metric": section.metric,
